@@ -1,0 +1,251 @@
+"""What the author of a store implements.
+
+A :class:`CacheBackend` is a store of bytes by key, nothing more: policy
+(freshness, the dogpile lock, keys, encoding, failing open) lies above it, in
+the region.  What a store can do beyond that is one of the small ``Supports``
+protocols, found by ``isinstance``; a backend that lacks one simply does not
+have the methods.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import NamedTuple
+from typing import Protocol
+from typing import runtime_checkable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from mako_cacheplug.entry import CacheEntry
+    from mako_cacheplug.options import StoreURL
+
+__all__ = [
+    "NO_VALUE",
+    "CacheBackend",
+    "CacheMutex",
+    "NoValue",
+    "SupportsBulk",
+    "SupportsClear",
+    "SupportsEntries",
+    "SupportsMutex",
+    "SupportsPrune",
+    "SupportsUsage",
+    "Usage",
+]
+
+
+class NoValue(enum.Enum):
+    """The type of :data:`NO_VALUE`."""
+
+    NO_VALUE = enum.auto()
+
+    def __repr__(self) -> str:
+        return "NO_VALUE"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NO_VALUE: Final = NoValue.NO_VALUE
+"""A miss.  Compare with ``is``: an empty value is a value."""
+
+
+class CacheBackend(ABC):
+    """A store of bytes by key.
+
+    *Keys* come from a region as ``str`` of ASCII letters, digits and
+    ``-_.:``, at most :attr:`max_key_bytes` long.  A backend never trusts
+    that: a key of any other form is stored under a name of its own or
+    refused with :exc:`~mako_cacheplug.exceptions.BackendError`; it never
+    becomes a command, a path or another key.
+
+    *Errors* of the client or the system become ``BackendError`` here, at the
+    boundary.  No method waits longer than the store's own time-outs.
+
+    *Threads and processes*: every method may be called from any thread at
+    once, and after ``fork`` from parent and child.
+    """
+
+    max_key_bytes: int = 250
+    """The longest key that a region may use."""
+
+    max_value_bytes: int | None = None
+    """The largest payload, or ``None`` for no limit of its own."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: StoreURL) -> Self:
+        """Make the backend that *url* describes.
+
+        Must not touch the network: a store that is away is found out at its
+        first use, where that costs a miss.
+
+        :param url: the parsed URL; ``url.take(...)`` gives its query, checked.
+        :raises OptionError: for an option or a value that is wrong.
+        """
+
+    @abstractmethod
+    def get(self, key: str) -> bytes | NoValue:
+        """Return the payload under *key*, or :data:`NO_VALUE`.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+    @abstractmethod
+    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
+        """Store *payload* under *key*, replacing what is there.
+
+        A reader sees the old payload or the new one, never a mixture.
+
+        :param ttl: seconds after which the store may forget it; ``None``
+            for never.  A store may forget anything at any time; it must not
+            do so on purpose before *ttl* while it has room.
+        :raises ValueTooLargeError: if the store refuses the size.
+        :raises BackendError: if it could not be stored.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove *key*; nothing happens if it is not there.
+
+        :raises BackendError: if it is not certain that it is gone.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections and files.  Calling it twice is no error."""
+
+
+class CacheMutex(Protocol):
+    """The right, held by one caller in all processes, to create one value.
+
+    Owned: only the holder's own object can release it.  Leased: it ends by
+    itself at the latest *lease* seconds after it was acquired, or when the
+    store learns that the holder died.  One object serves one attempt and is
+    used by one thread.
+    """
+
+    def acquire(self) -> bool:
+        """Try to become the holder, without waiting; tell whether it worked.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+    def release(self) -> bool:
+        """Give it back; tell whether it was still ours.
+
+        What another holder has acquired since is left alone.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+    def holder(self) -> str | None:
+        """Return a token of who holds it now, or ``None`` if nobody does.
+
+        The token changes when the holder changes; it means nothing else.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+
+@runtime_checkable
+class SupportsMutex(Protocol):
+    """A store that can elect one creator across processes."""
+
+    def mutex(self, key: str, lease: float) -> CacheMutex:
+        """Return an unacquired mutex for *key*.
+
+        It lives in a space of its own: no value's key can name it.
+
+        :param lease: seconds it outlives a holder that died.
+        """
+
+
+@runtime_checkable
+class SupportsBulk(Protocol):
+    """A store that handles many keys in one trip."""
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the payloads of those *keys* that are there.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+    def set_many(
+        self, payloads: Mapping[str, bytes], ttl: float | None
+    ) -> None:
+        """Store every payload, as :meth:`CacheBackend.set` would.
+
+        :raises BackendError: if any of them could not be stored.
+        """
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove every key.
+
+        :raises BackendError: if it is not certain that all are gone.
+        """
+
+
+@runtime_checkable
+class SupportsClear(Protocol):
+    """A store that can be emptied."""
+
+    def clear(self) -> None:
+        """Remove every entry of this store, this application's or not.
+
+        :raises BackendError: if it is not certain that all are gone.
+        """
+
+
+@runtime_checkable
+class SupportsPrune(Protocol):
+    """A store that keeps expired entries until told to drop them."""
+
+    def prune(self) -> int:
+        """Remove expired entries and leftovers; return how many.
+
+        :raises BackendError: if the store could not be read.
+        """
+
+
+class Usage(NamedTuple):
+    """What a store holds."""
+
+    entries: int
+    """Number of entries."""
+
+    bytes: int
+    """Their size in bytes, as the store counts it for its bound."""
+
+
+@runtime_checkable
+class SupportsUsage(Protocol):
+    """A store that can tell how full it is."""
+
+    def usage(self) -> Usage:
+        """Return what it holds now.
+
+        :raises BackendError: if the store could not be asked.
+        """
+
+
+@runtime_checkable
+class SupportsEntries(Protocol):
+    """A store inside this process that keeps entries as they are.
+
+    A region then skips the codec.  Keys may be any ``str``.  Values that
+    are not immutable never get here: the region encodes those first.
+    """
+
+    def get_entry(self, key: str) -> CacheEntry | NoValue:
+        """Return the entry under *key*, or :data:`NO_VALUE`."""
+
+    def set_entry(self, key: str, entry: CacheEntry, ttl: float | None) -> None:
+        """Store *entry* under *key*; arguments as for ``set``."""
