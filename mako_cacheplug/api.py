@@ -14,11 +14,11 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterable
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from typing import Final
 from typing import NamedTuple
 from typing import Protocol
 from typing import runtime_checkable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -247,5 +247,7 @@ class SupportsEntries(Protocol):
     def get_entry(self, key: str) -> CacheEntry | NoValue:
         """Return the entry under *key*, or :data:`NO_VALUE`."""
 
-    def set_entry(self, key: str, entry: CacheEntry, ttl: float | None) -> None:
+    def set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None
+    ) -> None:
         """Store *entry* under *key*; arguments as for ``set``."""

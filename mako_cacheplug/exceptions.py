@@ -10,6 +10,7 @@ __all__ = [
     "BackendError",
     "CachePlugError",
     "CodecError",
+    "CorruptEntryError",
     "KeyTypeError",
     "OptionError",
     "ValueTooLargeError",
@@ -63,6 +64,14 @@ class CodecError(CachePlugError, TypeError):
     def __init__(self, message: str, *, value_type: type) -> None:
         super().__init__(message)
         self.value_type = value_type
+
+
+class CorruptEntryError(CachePlugError, ValueError):
+    """Stored bytes that are not an entry under this key.
+
+    Torn, foreign, of another version, signed with another secret, or moved
+    here from another key.  A region makes a miss and an event of it.
+    """
 
 
 class KeyTypeError(CachePlugError, TypeError):

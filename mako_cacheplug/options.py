@@ -311,6 +311,9 @@ _REGION_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "secret": secrets,
 }
 
+STORE_ONLY: Final = frozenset({"impl", "url", "type", "dir"})
+"""The options that choose a store."""
+
 _OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     **_CALL_OPTIONS,
     **_REGION_OPTIONS,
@@ -324,7 +327,10 @@ _OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
 
 ALIASES: Final = {"ttl": "timeout"}
 
-REGION_ONLY: Final = frozenset(_CALL_OPTIONS) | frozenset(_REGION_OPTIONS)
+CALL_ONLY: Final = frozenset(_CALL_OPTIONS)
+"""The options of one call: the policy."""
+
+REGION_ONLY: Final = CALL_ONLY | frozenset(_REGION_OPTIONS)
 """The options that a region's own configuration may hold."""
 
 

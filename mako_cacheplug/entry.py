@@ -1,0 +1,76 @@
+"""A cached value with what was known when it was made, and its age.
+
+Whether an entry is fresh, stale or dead is a pure function of the entry, the
+clock and the caller's grace; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+__all__ = ["CacheEntry", "fresh_until", "is_due_early"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """A value and the circumstances of its creation.
+
+    Times are seconds since the epoch, so that processes agree on them.
+    """
+
+    value: object
+    """The value: str, Markup, bytes, or JSON text as a store keeps it."""
+
+    created_at: float
+    """When its creation began: what it shows is no younger than that."""
+
+    fresh_until: float = math.inf
+    """When it stops being a hit; ``math.inf`` is never."""
+
+    cost: float = 0.0
+    """Seconds that its creation took."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    """Each label it was made under, with the label's version then."""
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether it is a hit."""
+        return now < self.fresh_until
+
+    def is_usable(self, now: float, grace: float) -> bool:
+        """Tell whether it is fresh or has expired less than *grace* ago."""
+        return now < self.fresh_until + grace
+
+
+def fresh_until(
+    now: float, timeout: float, jitter: float, chance: float
+) -> float:
+    """Return when a value stored at *now* stops being fresh.
+
+    :param timeout: seconds; ``math.inf`` for never.
+    :param jitter: the fraction of *timeout* by which it may end earlier, so
+        that what was made together does not expire together.
+    :param chance: a random number from 0 to 1.
+    """
+    if timeout == math.inf:
+        return math.inf
+    return now + timeout * (1.0 - jitter * chance)
+
+
+def is_due_early(
+    entry: CacheEntry, now: float, beta: float, chance: float
+) -> bool:
+    """Tell whether this caller should regenerate *entry* before it expires.
+
+    The closer the expiry and the dearer the creation, the likelier; over
+    all callers about one does it.  XFetch: A. Vattani, F. Chierichetti,
+    K. Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB
+    2015.
+
+    :param beta: above 1 is earlier, below 1 later, 0 never.
+    :param chance: a random number, 0 excluded, to 1.
+    """
+    if beta <= 0.0 or entry.fresh_until == math.inf:
+        return False
+    return now - entry.cost * beta * math.log(chance) >= entry.fresh_until

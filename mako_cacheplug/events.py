@@ -1,0 +1,145 @@
+"""What happens in a region: events for whoever asks, counters for all.
+
+A hook sees each event as it happens, in the thread where it happens.  An
+event is made only if somebody hooked it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import logging
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = [
+    "CacheEvent",
+    "EventHook",
+    "EventKind",
+    "RegionCounters",
+    "RegionStats",
+]
+
+_log = logging.getLogger(__name__)
+
+
+class EventKind(enum.Enum):
+    """What can happen to a call."""
+
+    HIT = "hit"
+    MISS = "miss"
+    STALE = "stale"
+    CREATE = "create"
+    CREATOR_ERROR = "creator_error"
+    STALE_IF_ERROR = "stale_if_error"
+    STORE_ERROR = "store_error"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    NOT_STORABLE = "not_storable"
+    INVALIDATE = "invalidate"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CacheEvent:
+    """One thing that happened in a region."""
+
+    kind: EventKind
+    region: str
+    """The region's name."""
+
+    key: str
+    """The logical key; for an invalidation, the key or label."""
+
+    seconds: float | None = None
+    """For CREATE: how long it took."""
+
+    size: int | None = None
+    """For TOO_LARGE: the payload in bytes."""
+
+    error: BaseException | None = None
+    """For the errors: what was raised."""
+
+
+EventHook = Callable[[CacheEvent], None]
+
+
+class RegionStats(NamedTuple):
+    """A region's counters at one moment, since the process began.
+
+    Every call is one of hit, miss or stale.
+    """
+
+    hits: int = 0
+    """Calls served with a fresh entry."""
+
+    misses: int = 0
+    """Calls that found nothing to serve."""
+
+    stale: int = 0
+    """Calls served an expired entry while another caller regenerated it."""
+
+    creations: int = 0
+    """Creators that ran to a value."""
+
+    errors: int = 0
+    """Failures of the store, and entries that could not be read."""
+
+    bytes_read: int = 0
+    """Payload bytes from the store; none where entries stay in memory."""
+
+    bytes_written: int = 0
+    """Payload bytes to the store; none where entries stay in memory."""
+
+
+class RegionCounters:
+    """The counters and hooks of one region.  Safe in threads."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.hooks: tuple[EventHook, ...] = ()
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(RegionStats._fields, 0)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add *amount* to the counter *name*, a field of RegionStats."""
+        with self._lock:
+            self._counts[name] += amount
+
+    def snapshot(self) -> RegionStats:
+        """Return all counters as of one moment."""
+        with self._lock:
+            return RegionStats(**self._counts)
+
+    def add_hook(self, hook: EventHook) -> None:
+        """Call *hook* with every event from now on.
+
+        It runs in the caller's thread and in its time; what it raises is
+        logged and otherwise ignored.
+        """
+        with self._lock:
+            self.hooks = (*self.hooks, hook)
+
+    def remove_hook(self, hook: EventHook) -> None:
+        """Stop calling *hook*; nothing happens if it was not added."""
+        with self._lock:
+            self.hooks = tuple(h for h in self.hooks if h != hook)
+
+    def emit(
+        self,
+        kind: EventKind,
+        key: str,
+        *,
+        seconds: float | None = None,
+        size: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Tell the hooks.  Costs a truth test when there are none."""
+        if not self.hooks:
+            return
+        event = CacheEvent(kind, self.region, key, seconds, size, error)
+        for hook in self.hooks:
+            try:
+                hook(event)
+            except Exception:
+                _log.exception("event hook %r failed on %r", hook, event)

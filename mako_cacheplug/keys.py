@@ -1,0 +1,142 @@
+"""Namespace, identity, fragment and arguments become one key.
+
+A *logical key* is one ``str`` that nothing else can have: each part but the
+last stands in it with its length in front, so that no two lists of parts
+give the same string, whatever characters they hold.
+
+A store of bytes gets a *storage key*: the BLAKE2b digest of the logical key,
+160 bits, in hexadecimal.  It has one length, no character that a protocol or
+a file system could take for something else, and finding two logical keys
+with one digest on purpose costs about 2**80 trials.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import hashlib
+import uuid
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import Final
+
+from markupsafe import Markup
+
+from mako_cacheplug.exceptions import KeyTypeError
+
+__all__ = ["join", "storage_key", "token"]
+
+_PREFIX: Final = "mcp1:"
+
+_Tokenizer = Callable[[Any], str]
+
+
+def join(*parts: str) -> str:
+    """Return *parts* as a string that no other parts give.
+
+    What is appended to it behaves like one last part.
+    """
+    return "".join([f"{len(part)}:{part}" for part in parts])
+
+
+def storage_key(logical: str) -> str:
+    """Return the name that a store of bytes knows *logical* by.
+
+    45 characters: ASCII letters, digits and a colon.
+    """
+    data = logical.encode("utf-8", "surrogatepass")
+    return _PREFIX + hashlib.blake2b(data, digest_size=20).hexdigest()
+
+
+def token(value: object) -> str:
+    """Return a string that equals another value's only if both are alike.
+
+    Alike is by type and value: 1, ``"1"``, ``True``, 1.0 and ``None`` all
+    differ, and so do a ``str`` and the ``Markup`` of the same text.  Known
+    are the simple types, containers of them, dates and times, ``Decimal``,
+    ``UUID``, enums and named tuples.  The order of a dict counts, as a loop
+    over it shows it; that of a set does not.
+
+    :raises KeyTypeError: for a value of any other type: two of them could
+        not be told apart in every process.
+    """
+    try:
+        return _token(value)
+    except RecursionError:
+        raise KeyTypeError(
+            f"a {type(value).__name__} nested too deep cannot be in a cache"
+            " key",
+            value_type=type(value),
+        ) from None
+
+
+def _token(value: object) -> str:
+    tokenize = _TOKENS.get(type(value))
+    if tokenize is not None:
+        return tokenize(value)
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(value, enum.Enum):
+        return "e" + join(name, value.name or _token(value.value))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return "N" + join(name) + _many("(", value)
+    raise KeyTypeError(
+        f"a value of type {name} cannot be in a cache key",
+        value_type=kind,
+    )
+
+
+def _many(kind: str, values: Iterable[object]) -> str:
+    return kind + "".join([_token(one) for one in values]) + ")"
+
+
+def _text(kind: str) -> _Tokenizer:
+    return lambda text: f"{kind}{len(text)}:{text}"
+
+
+def _printed(kind: str) -> _Tokenizer:
+    return lambda value: f"{kind}{value};"
+
+
+def _dict(value: dict[object, object]) -> str:
+    items = value.items()
+    return "d" + "".join([_token(k) + _token(v) for k, v in items]) + ")"
+
+
+def _set(kind: str) -> _Tokenizer:
+    return lambda value: kind + "".join(sorted(map(_token, value))) + ")"
+
+
+def _moment(kind: str) -> _Tokenizer:
+    def tokenize(value: Any) -> str:
+        zone = getattr(value, "tzinfo", None)
+        fold = getattr(value, "fold", 0)
+        return kind + join(value.isoformat(), str(zone), str(fold))
+
+    return tokenize
+
+
+_TOKENS: Final[dict[type, _Tokenizer]] = {
+    type(None): lambda _: "n",
+    bool: lambda value: "T" if value else "F",
+    int: _printed("i"),
+    float: lambda value: f"f{value!r};",
+    complex: lambda value: f"c{value!r};",
+    str: _text("s"),
+    Markup: _text("m"),
+    bytes: lambda value: f"b{value.hex()};",
+    tuple: lambda value: _many("(", value),
+    list: lambda value: _many("[", value),
+    dict: _dict,
+    set: _set("{"),
+    frozenset: _set("<"),
+    range: lambda value: f"r{value!r};",
+    datetime.date: _moment("D"),
+    datetime.datetime: _moment("M"),
+    datetime.time: _moment("C"),
+    datetime.timedelta: lambda value: f"P{value!r};",
+    decimal.Decimal: _printed("x"),
+    uuid.UUID: _printed("u"),
+}

@@ -1,0 +1,506 @@
+"""A region: a store plus a policy.
+
+The one place where keys, entries, the lock and a store come together.  What
+is written here holds for every store: a fresh entry is a hit; otherwise the
+dogpile lock elects who creates; what a store cannot do costs a miss.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Final
+
+from mako_cacheplug import codec as codecs
+from mako_cacheplug import entry as entries
+from mako_cacheplug import keys
+from mako_cacheplug import options
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import SupportsClear
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import EventHook
+from mako_cacheplug.events import EventKind
+from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.events import RegionStats
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import CodecError
+from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.labels import LabelVersions
+from mako_cacheplug.lock import DogpileLock
+from mako_cacheplug.options import CallOptions
+from mako_cacheplug.options import StoreURL
+from mako_cacheplug.registry import open_backend
+from mako_cacheplug.storage import open_storage
+
+__all__ = ["CacheRegion"]
+
+_log = logging.getLogger(__name__)
+
+_Lock = DogpileLock[CacheEntry]
+
+_locks: Final[weakref.WeakKeyDictionary[CacheBackend, _Lock]] = (
+    weakref.WeakKeyDictionary()
+)
+_locks_guard: Final = threading.Lock()
+
+
+def _lock_of(backend: CacheBackend) -> _Lock:
+    """Return the one lock of *backend*: regions over it elect together."""
+    with _locks_guard:
+        return _locks.setdefault(backend, DogpileLock())
+
+
+class CacheRegion:
+    """A named store with a policy, for templates and plain code alike.
+
+    ::
+
+        region = CacheRegion("memcached://127.0.0.1", timeout="5m")
+        value = region.get_or_create("k", make)
+
+    Safe in threads, and as far as its store is, after fork.
+
+    :param url: the store; regions with the same URL share one open backend.
+        A :class:`CacheBackend` object is taken as it is.
+    :param name: the region's name in events, counters and errors.
+    :param clock: seconds since the epoch.
+    :param chance: random numbers from 0 to 1, 1 excluded.
+    :param given: ``namespace``, ``secret`` and the options of a call
+        (``timeout``, ``grace``, ``tags``, …), as documented in "Options".
+    :raises OptionError: for an option that is unknown or wrong.
+    """
+
+    def __init__(
+        self,
+        url: str | CacheBackend = "memory://",
+        *,
+        name: str = "default",
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        **given: object,
+    ) -> None:
+        where = f"region {name!r}"
+        checked = options.check_options(
+            given, where, allowed=options.REGION_ONLY - options.STORE_ONLY
+        )
+        try:
+            backend = (
+                url
+                if isinstance(url, CacheBackend)
+                else open_backend(StoreURL.parse(url))
+            )
+        except OptionError as error:
+            raise error.at(where) from None
+        self.name = name
+        self.namespace: str = checked.get("namespace", "")
+        self.options = CallOptions().replace(checked)
+        self.backend = backend
+        self._counters = RegionCounters(name)
+        self._storage = open_storage(
+            backend,
+            codecs.EntryCodec(checked.get("secret", ())),
+            self._counters,
+        )
+        self._labels = LabelVersions(self._storage, clock)
+        self._lock = _lock_of(backend)
+        self._clock = clock
+        self._chance = chance
+        self._said: set[str] = set()
+        self._plain = keys.join("plain", self.namespace)
+
+    def __repr__(self) -> str:
+        kind = type(self.backend).__name__
+        return f"<CacheRegion {self.name!r} on {kind}>"
+
+    # -- for plain code ----------------------------------------------------
+
+    def get(self, key: object, default: object = None) -> object:
+        """Return the fresh value under *key*, or *default*.
+
+        :param key: text, or any value that :func:`mako_cacheplug.keys.token`
+            can tell apart.
+        :raises KeyTypeError: for a key of another type.
+        """
+        found = self.peek(self._plain + keys.token(key))
+        return default if found is NO_VALUE else found
+
+    def set(self, key: object, value: object, **given: object) -> None:
+        """Store *value* under *key*.  A store that is away is an event.
+
+        :param given: options of this call.
+        :raises CodecError: if *value* is of a type that is not stored.
+        :raises KeyTypeError: for a key that cannot be told apart.
+        :raises OptionError: for an option that is unknown or wrong.
+        """
+        self.store(
+            self._plain + keys.token(key), value, self.call_options(given)
+        )
+
+    def get_or_create(
+        self, key: object, creator: Callable[[], object], **given: object
+    ) -> object:
+        """Return the value under *key*; make it with *creator* if needed.
+
+        *creator* runs in this thread, in one caller at a time per key, in
+        all processes that share the store.
+
+        :param given: options of this call.
+        :raises CodecError: if the created value is of a type that is not
+            stored.
+        :raises KeyTypeError: for a key that cannot be told apart.
+        :raises OptionError: for an option that is unknown or wrong.
+        :raises Exception: whatever *creator* raises.
+        """
+        return self.fetch(
+            self._plain + keys.token(key), creator, self.call_options(given)
+        )
+
+    def invalidate(self, key: object) -> None:
+        """Remove the value under *key*.
+
+        :raises BackendError: if the store could not be reached: what it
+            holds would be served again.
+        """
+        self.discard(self._plain + keys.token(key))
+
+    def invalidate_tags(self, *tags: str) -> None:
+        """Make every entry with one of *tags* a miss: one write per tag.
+
+        :raises BackendError: if the store could not be reached.
+        """
+        for tag in options.tag_names(list(tags)):
+            self.discard_label(self.tag_label(tag))
+
+    def clear(self) -> None:
+        """Empty the region's store, whoever else uses it.
+
+        :raises BackendError: if the store could not be reached, or cannot
+            be emptied.
+        """
+        backend = self.backend
+        if not isinstance(backend, SupportsClear):
+            raise BackendError(
+                f"the store of region {self.name!r} cannot be emptied:"
+                f" {type(backend).__name__} has no clear()"
+            )
+        backend.clear()
+
+    def stats(self) -> RegionStats:
+        """Return the counters of this process."""
+        return self._counters.snapshot()
+
+    def add_hook(self, hook: EventHook) -> None:
+        """Call *hook* with every :class:`CacheEvent` of this region."""
+        self._counters.add_hook(hook)
+
+    def remove_hook(self, hook: EventHook) -> None:
+        """Stop calling *hook*."""
+        self._counters.remove_hook(hook)
+
+    # -- for the decorator and the Mako seam: logical keys, typed options --
+
+    def call_options(self, given: Mapping[str, object]) -> CallOptions:
+        """Return the region's options with those of one call over them.
+
+        :raises OptionError: for an option that is unknown or wrong.
+        """
+        if not given:
+            return self.options
+        return self.options.replace(
+            options.check_options(
+                given, f"region {self.name!r}", allowed=options.CALL_ONLY
+            )
+        )
+
+    def tag_label(self, tag: str) -> str:
+        """Return the label that stands for *tag* in this namespace."""
+        return keys.join("tag", self.namespace, tag)
+
+    def fetch(
+        self,
+        key: str,
+        creator: Callable[[], object],
+        call: CallOptions,
+        labels: tuple[str, ...] = (),
+        *,
+        must_store: bool = True,
+    ) -> object:
+        """Return the value of the logical *key*, creating it if needed.
+
+        :param labels: labels beside the call's tags.
+        :param must_store: whether a value that cannot be stored is an error;
+            if not, it is returned and an event.
+        """
+        if call.tags:
+            labels += tuple(map(self.tag_label, call.tags))
+        entry, reachable = self._read(key, labels)
+        now = self._clock()
+        if (
+            entry is not NO_VALUE
+            and now < entry.fresh_until
+            and not (
+                call.early
+                and entries.is_due_early(
+                    entry, now, call.early, 1.0 - self._chance()
+                )
+            )
+        ):
+            self._counters.count("hits")
+            if self._counters.hooks:
+                self._counters.emit(EventKind.HIT, key)
+            return codecs.load_value(entry.value)
+        return _Call(
+            self, key, creator, call, labels, entry, reachable, must_store
+        ).run(now)
+
+    def peek(self, key: str) -> object:
+        """Return the fresh value of the logical *key*, or ``NO_VALUE``."""
+        entry, _ = self._read(key, ())
+        if entry is NO_VALUE or not entry.is_fresh(self._clock()):
+            self._counters.count("misses")
+            self._counters.emit(EventKind.MISS, key)
+            return NO_VALUE
+        self._counters.count("hits")
+        self._counters.emit(EventKind.HIT, key)
+        return codecs.load_value(entry.value)
+
+    def store(
+        self,
+        key: str,
+        value: object,
+        call: CallOptions,
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        """Store *value* under the logical *key*."""
+        stored = codecs.dump_value(value)
+        labels += tuple(map(self.tag_label, call.tags))
+        now = self._clock()
+        try:
+            versions = self._labels.current(labels)
+        except BackendError as error:
+            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            return
+        self._write(key, self._entry(stored, call, versions, now, 0.0), call)
+
+    def discard(self, key: str) -> None:
+        """Remove the entry under the logical *key*.
+
+        :raises BackendError: if it is not certain that it is gone.
+        """
+        self._storage.delete(key)
+        self._counters.emit(EventKind.INVALIDATE, key)
+
+    def discard_label(self, label: str) -> None:
+        """Make every entry made under *label* a miss.
+
+        :raises BackendError: if the store could not be reached.
+        """
+        self._labels.invalidate(label)
+        self._counters.emit(EventKind.INVALIDATE, label)
+
+    # -- inside ------------------------------------------------------------
+
+    def _read(
+        self, key: str, labels: tuple[str, ...]
+    ) -> tuple[CacheEntry | NoValue, bool]:
+        """Return the valid entry under *key*, and if the store answered."""
+        try:
+            if not labels:
+                entry = self._storage.read(key)
+                if entry is NO_VALUE or not entry.labels:
+                    return entry, True
+                known: Mapping[str, str] = {}
+            else:
+                entry, known = self._labels.read_with(key, labels)
+                if entry is NO_VALUE:
+                    return entry, True
+            if not self._labels.are_current(entry.labels, known):
+                return NO_VALUE, True
+        except BackendError as error:
+            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            return NO_VALUE, False
+        return entry, True
+
+    def _entry(
+        self,
+        stored: str | bytes,
+        call: CallOptions,
+        versions: tuple[tuple[str, str], ...],
+        began: float,
+        cost: float,
+    ) -> CacheEntry:
+        # Fresh from now on, not from when the creation began: one that
+        # took longer than the timeout would never be a hit.
+        until = entries.fresh_until(
+            self._clock(), call.timeout, call.jitter, self._chance()
+        )
+        return CacheEntry(stored, began, until, cost, versions)
+
+    def _write(self, key: str, entry: CacheEntry, call: CallOptions) -> None:
+        try:
+            self._storage.write(
+                key, entry, call.keep, call.compress, call.max_value_bytes
+            )
+        except ValueTooLargeError as error:
+            self._counters.emit(
+                EventKind.TOO_LARGE, key, size=error.size, error=error
+            )
+            self._say_once(
+                "too large",
+                "region %r: not stored: %s (said once)",
+                self.name,
+                error,
+            )
+        except BackendError as error:
+            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+
+    def _say_once(self, topic: str, message: str, *args: object) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            _log.warning(message, *args)
+
+
+class _Call:
+    """A call that found no fresh entry: what the lock asks of it."""
+
+    __slots__ = (
+        "_region",
+        "call",
+        "creator",
+        "key",
+        "labels",
+        "must_store",
+        "reachable",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        region: CacheRegion,
+        key: str,
+        creator: Callable[[], object],
+        call: CallOptions,
+        labels: tuple[str, ...],
+        seen: CacheEntry | NoValue,
+        reachable: bool,
+        must_store: bool,
+    ):
+        self._region = region
+        self.key = key
+        self.creator = creator
+        self.call = call
+        self.labels = labels
+        self.seen = seen
+        self.reachable = reachable
+        self.must_store = must_store
+
+    def run(self, now: float) -> object:
+        """Return the value: created here, by another caller, or stale."""
+        region = self._region
+        stale: CacheEntry | NoValue = NO_VALUE
+        if self.seen is not NO_VALUE and self.seen.is_usable(
+            now, self.call.grace
+        ):
+            stale = self.seen
+        mutex = None
+        if self.reachable:
+            mutex = region._storage.mutex(self.key, self.call.lease)
+        entry = region._lock.get_or_create(
+            self.key,
+            self.look,
+            self.create,
+            wait=self.call.wait,
+            stale=stale,
+            mutex=mutex,
+        )
+        if entry is self.seen:
+            region._counters.count("stale")
+            region._counters.emit(EventKind.STALE, self.key)
+        else:
+            region._counters.count("misses")
+            region._counters.emit(EventKind.MISS, self.key)
+        return codecs.load_value(entry.value)
+
+    def look(self) -> CacheEntry | NoValue:
+        """Return the entry that another caller has made since."""
+        # A store that has just failed is not asked again in this call:
+        # each further question could cost its time-out.
+        if not self.reachable:
+            return NO_VALUE
+        region = self._region
+        entry, self.reachable = region._read(self.key, self.labels)
+        if entry is NO_VALUE or not entry.is_fresh(region._clock()):
+            return NO_VALUE
+        # Regenerating early, we saw this fresh entry and it is not the news.
+        if (
+            self.seen is not NO_VALUE
+            and entry.created_at == self.seen.created_at
+            and entry.fresh_until == self.seen.fresh_until
+        ):
+            return NO_VALUE
+        return entry
+
+    def create(self) -> CacheEntry:
+        """Run the creator; store what it makes."""
+        region = self._region
+        versions = self._label_versions()
+        began = region._clock()
+        try:
+            value = self.creator()
+        except Exception as error:
+            region._counters.emit(
+                EventKind.CREATOR_ERROR, self.key, error=error
+            )
+            if self.seen is not NO_VALUE and self.seen.is_usable(
+                region._clock(), self.call.stale_if_error
+            ):
+                region._counters.emit(
+                    EventKind.STALE_IF_ERROR, self.key, error=error
+                )
+                return self.seen
+            raise
+        cost = max(0.0, region._clock() - began)
+        region._counters.count("creations")
+        region._counters.emit(EventKind.CREATE, self.key, seconds=cost)
+        try:
+            stored = codecs.dump_value(value)
+        except CodecError as error:
+            if self.must_store:
+                raise
+            region._counters.emit(
+                EventKind.NOT_STORABLE, self.key, error=error
+            )
+            region._say_once(
+                f"not storable {error.value_type}",
+                "region %r: not stored: %s (said once)",
+                region.name,
+                error,
+            )
+            return CacheEntry(value, began, cost=cost)
+        entry = region._entry(stored, self.call, versions or (), began, cost)
+        if self.reachable and versions is not None:
+            region._write(self.key, entry, self.call)
+        return entry
+
+    def _label_versions(self) -> tuple[tuple[str, str], ...] | None:
+        """Return what the labels are before the creator looks at anything."""
+        if not self.labels:
+            return ()
+        if not self.reachable:
+            return None
+        try:
+            return self._region._labels.current(self.labels)
+        except BackendError as error:
+            self._region._counters.emit(
+                EventKind.STORE_ERROR, self.key, error=error
+            )
+            self.reachable = False
+            return None

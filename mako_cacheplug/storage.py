@@ -1,0 +1,298 @@
+"""Entries in a store: an open backend, seen through keys and codec.
+
+This is where a region's logical keys and entries become what a backend
+takes, and where anything that a backend does wrong becomes either a
+:exc:`BackendError` or, for bytes that are no entry, a miss.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import math
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TypeVar
+
+from mako_cacheplug import keys
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import CacheMutex
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import SupportsBulk
+from mako_cacheplug.api import SupportsEntries
+from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import EventKind
+from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import CorruptEntryError
+from mako_cacheplug.exceptions import ValueTooLargeError
+
+__all__ = ["EntryStorage", "open_storage"]
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+_REMEMBERED_KEYS = 4096
+
+
+def open_storage(
+    backend: CacheBackend, codec: EntryCodec, counters: RegionCounters
+) -> EntryStorage:
+    """Return how entries are kept in *backend*: as they are, or coded."""
+    if isinstance(backend, SupportsEntries):
+        return _EntryTable(backend, counters)
+    return _CodedStorage(backend, codec, counters)
+
+
+class EntryStorage(abc.ABC):
+    """Entries by logical key.  Safe in threads; raises BackendError only."""
+
+    def __init__(self, backend: CacheBackend, counters: RegionCounters):
+        self.backend = backend
+        self._counters = counters
+        self._failing = False
+
+    @abc.abstractmethod
+    def read(self, key: str) -> CacheEntry | NoValue:
+        """Return the entry under *key*."""
+
+    @abc.abstractmethod
+    def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
+        """Return those entries of *wanted* that are there."""
+
+    @abc.abstractmethod
+    def write(
+        self,
+        key: str,
+        entry: CacheEntry,
+        keep: float,
+        compress: int | None,
+        limit: int | None,
+    ) -> None:
+        """Store *entry*.
+
+        :param keep: seconds for which it can be of use.
+        :param compress: compress values of that many bytes.
+        :param limit: bytes that the payload may have, beside the backend's
+            own limit.
+        :raises ValueTooLargeError: if it is over a limit; what was under
+            *key* is gone then.
+        """
+
+    @abc.abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove what is under *key*."""
+
+    def mutex(self, key: str, lease: float) -> CacheMutex | None:
+        """Return the cross-process mutex for *key*, if the backend has one.
+
+        It does not raise: with the store away, this process elects alone.
+        """
+        return None
+
+    def ask(self, action: Callable[[], _T]) -> _T:
+        """Return what *action* does; say once when the store starts to fail.
+
+        A backend that breaks its contract with another exception must cost
+        no more than one that keeps it.
+        """
+        try:
+            answer = action()
+        except ValueTooLargeError:
+            raise
+        except Exception as error:
+            self._counters.count("errors")
+            if not self._failing:
+                self._failing = True
+                _log.warning(
+                    "store of region %r fails; going on without it: %s",
+                    self._counters.region,
+                    error,
+                    exc_info=not isinstance(error, BackendError),
+                )
+            if isinstance(error, BackendError):
+                raise
+            raise BackendError(
+                f"{type(error).__name__} from the store: {error}"
+            ) from error
+        if self._failing:
+            self._failing = False
+            _log.info("store of region %r answers", self._counters.region)
+        return answer
+
+
+class _EntryTable(EntryStorage):
+    """Entries kept as they are, by a backend inside this process."""
+
+    def __init__(self, backend: SupportsEntries, counters: RegionCounters):
+        assert isinstance(backend, CacheBackend)
+        super().__init__(backend, counters)
+        self._get_entry = backend.get_entry
+        self._set_entry = backend.set_entry
+
+    def read(self, key: str) -> CacheEntry | NoValue:
+        return self._get_entry(key)
+
+    def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
+        found = {}
+        for key in wanted:
+            entry = self.read(key)
+            if entry is not NO_VALUE:
+                found[key] = entry
+        return found
+
+    def write(
+        self,
+        key: str,
+        entry: CacheEntry,
+        keep: float,
+        compress: int | None,
+        limit: int | None,
+    ) -> None:
+        value_bytes = len(entry.value)  # type: ignore[arg-type]  # str or bytes: made by dump_value
+        if limit is not None and value_bytes > limit:
+            self.delete(key)
+            raise _too_large(value_bytes, limit)
+        ttl = None if keep == math.inf else keep
+        self.ask(lambda: self._set_entry(key, entry, ttl))
+
+    def delete(self, key: str) -> None:
+        self.ask(lambda: self.backend.delete(key))
+
+
+class _CodedStorage(EntryStorage):
+    """Entries as payloads in a store of bytes."""
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        codec: EntryCodec,
+        counters: RegionCounters,
+    ):
+        super().__init__(backend, counters)
+        self._codec = codec
+        self._names: dict[str, str] = {}
+
+    def _name(self, key: str) -> str:
+        name = self._names.get(key)
+        if name is None:
+            name = keys.storage_key(key)
+            if len(self._names) >= _REMEMBERED_KEYS:
+                self._names.clear()
+            self._names[key] = name
+        return name
+
+    def read(self, key: str) -> CacheEntry | NoValue:
+        name = self._name(key)
+        payload = self.ask(lambda: self.backend.get(name))
+        if payload is NO_VALUE:
+            return NO_VALUE
+        return self._decode(key, payload)
+
+    def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
+        names = {self._name(key): key for key in wanted}
+        payloads = self.ask(lambda: self._get_many(names))
+        found = {}
+        for name, payload in payloads.items():
+            entry = self._decode(names[name], payload)
+            if entry is not NO_VALUE:
+                found[names[name]] = entry
+        return found
+
+    def _get_many(self, names: Iterable[str]) -> dict[str, bytes]:
+        backend = self.backend
+        if isinstance(backend, SupportsBulk):
+            return backend.get_many(names)
+        payloads = {name: backend.get(name) for name in names}
+        return {n: p for n, p in payloads.items() if p is not NO_VALUE}
+
+    def _decode(self, key: str, payload: bytes) -> CacheEntry | NoValue:
+        try:
+            entry = self._codec.decode(key, payload)
+        except CorruptEntryError as error:
+            self._counters.count("errors")
+            self._counters.emit(EventKind.UNREADABLE, key, error=error)
+            _log.warning(
+                "region %r: unreadable entry ignored: %s",
+                self._counters.region,
+                error,
+            )
+            return NO_VALUE
+        self._counters.count("bytes_read", len(payload))
+        return entry
+
+    def write(
+        self,
+        key: str,
+        entry: CacheEntry,
+        keep: float,
+        compress: int | None,
+        limit: int | None,
+    ) -> None:
+        payload = self._codec.encode(key, entry, compress)
+        own = self.backend.max_value_bytes
+        if own is not None and (limit is None or own < limit):
+            limit = own
+        if limit is not None and len(payload) > limit:
+            self.delete(key)
+            raise _too_large(len(payload), limit)
+        name = self._name(key)
+        ttl = None if keep == math.inf else keep
+        self.ask(lambda: self.backend.set(name, payload, ttl))
+        self._counters.count("bytes_written", len(payload))
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        self.ask(lambda: self.backend.delete(name))
+
+    def mutex(self, key: str, lease: float) -> CacheMutex | None:
+        backend = self.backend
+        if not isinstance(backend, SupportsMutex):
+            return None
+        name = self._name(key)
+        try:
+            mutex = self.ask(lambda: backend.mutex(name, lease))
+        except BackendError:
+            return None
+        return _QuietMutex(mutex, self)
+
+
+class _QuietMutex:
+    """A backend's mutex that gives way where the store is away.
+
+    Unable to ask, a caller is its process's creator: the page comes first.
+    """
+
+    def __init__(self, mutex: CacheMutex, storage: EntryStorage):
+        self._mutex = mutex
+        self._ask = storage.ask
+
+    def acquire(self) -> bool:
+        try:
+            return self._ask(self._mutex.acquire)
+        except BackendError:
+            return True
+
+    def release(self) -> bool:
+        try:
+            return self._ask(self._mutex.release)
+        except BackendError:
+            return False
+
+    def holder(self) -> str | None:
+        try:
+            return self._ask(self._mutex.holder)
+        except BackendError:
+            return None
+
+
+def _too_large(size: int, limit: int) -> ValueTooLargeError:
+    return ValueTooLargeError(
+        f"a payload of {size} bytes is over the limit of {limit}",
+        size=size,
+        limit=limit,
+    )

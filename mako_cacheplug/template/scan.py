@@ -1,0 +1,110 @@
+"""The cached fragments of a template, read from the module Mako generated.
+
+For those who want to know them without rendering: an invalidation in a
+process that has never called the def.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from typing import Final
+from typing import NamedTuple
+
+__all__ = ["Fragment", "Scan", "fragment_name", "scan"]
+
+_CALL: Final = "_ctx_get_or_create"
+_DEFNAME: Final = "__M_defname"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fragment:
+    """A cached def, block or page body."""
+
+    name: str
+    """The functions around it and its own, joined by dots."""
+
+    defname: str
+    """Its own function: ``render_x``, or ``x`` if it is nested."""
+
+    options: dict[str, object]
+    """The options on its tag and on the page tag that are constants."""
+
+    dynamic: frozenset[str]
+    """Names of the options that are expressions."""
+
+    key: object
+    """Its ``cache_key``, if that is a constant; else ``None``."""
+
+    has_key: bool
+    """Whether a ``cache_key`` is given."""
+
+
+class Scan(NamedTuple):
+    """What a generated module holds."""
+
+    fragments: list[Fragment]
+    """The cached ones."""
+
+    functions: frozenset[str]
+    """The names of all defs, blocks and bodies, as in ``defname``."""
+
+
+def fragment_name(qualname: str) -> str:
+    """Return a fragment's name from its creator's ``__qualname__``."""
+    return qualname.removesuffix(".<lambda>").replace(".<locals>", "")
+
+
+def scan(code: str) -> Scan:
+    """Return the defs and blocks in a generated module.
+
+    :param code: the module's text.
+    """
+    scanner = _Scanner()
+    scanner.visit(ast.parse(code))
+    return Scan(scanner.found, frozenset(scanner.functions))
+
+
+class _Scanner(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.found: list[Fragment] = []
+        self.functions: set[str] = set()
+        self._path: list[str] = []
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # ast's name
+        self.functions.add(node.name)
+        self._path.append(node.name)
+        self.generic_visit(node)
+        self._path.pop()
+
+    def visit_Call(self, node: ast.Call) -> None:  # ast's name
+        if isinstance(node.func, ast.Attribute) and node.func.attr == _CALL:
+            self._add(node)
+        self.generic_visit(node)
+
+    def _add(self, node: ast.Call) -> None:
+        options: dict[str, object] = {}
+        dynamic = set()
+        for keyword in node.keywords:
+            try:
+                options[str(keyword.arg)] = ast.literal_eval(keyword.value)
+            except ValueError:
+                dynamic.add(str(keyword.arg))
+        defname = str(options.pop(_DEFNAME, ""))
+        key: object = None
+        try:
+            key = ast.literal_eval(node.args[0])
+        except ValueError:
+            has_key = True
+        else:
+            has_key = key != defname
+        self.found.append(
+            Fragment(
+                ".".join(self._path),
+                defname,
+                options,
+                frozenset(dynamic),
+                key if has_key else None,
+                has_key,
+            )
+        )
