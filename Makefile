@@ -1,0 +1,70 @@
+# Everything happens in .venv, which is made on first use.  On Debian, as
+# root, missing servers are installed too; elsewhere you are told what to do.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DISTRIBUTIONS := . plugins/file plugins/memcached
+TESTS := tests $(wildcard plugins/*/tests)
+SOURCES := mako_cacheplug plugins/*/mako_cacheplug_* templates_test benchmarks tools
+METADATA := $(wildcard setup.cfg pyproject.toml plugins/*/setup.cfg plugins/*/pyproject.toml)
+PORT ?= 8000
+
+.PHONY: help demo serve test lint types docs wheels bench herd servers clean
+
+help:
+	@echo "make demo    render the sample site on every store and compare"
+	@echo "make serve   the same site for a browser, on port $(PORT)"
+	@echo "make test    every distribution's tests, on real servers"
+	@echo "make lint types docs wheels    what else CI checks"
+	@echo "make bench   what a hit costs beside the other plugins"
+	@echo "make herd    who creates, and who waits how long"
+
+$(VENV)/made:
+	@tools/make_venv $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made requirements/demo.txt $(METADATA)
+	@echo "installing the distributions"
+	@$(PIP) install $(addprefix -e ,$(DISTRIBUTIONS)) -r requirements/demo.txt
+	@touch $@
+
+$(VENV)/installed-%: requirements/%.txt $(VENV)/installed
+	@echo "installing requirements/$*.txt"
+	@$(PIP) install -r $<
+	@touch $@
+
+demo: $(VENV)/installed
+	@$(BIN)/python -m templates_test.demo
+
+serve: $(VENV)/installed
+	@$(BIN)/python -m templates_test.serve --port $(PORT)
+
+servers:
+	@tools/ensure_servers memcached redis-server
+
+test: servers $(VENV)/installed-test
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-test $(VENV)/installed-dev
+	$(BIN)/mypy $(SOURCES)
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+wheels: $(VENV)/installed-test
+	tools/check_wheels $(BIN)/python $(DISTRIBUTIONS)
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.hits
+
+herd: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.herd
+
+clean:
+	rm -rf $(VENV) dist build docs/_build *.egg-info plugins/*/*.egg-info

@@ -1,0 +1,400 @@
+"""The file store: a folder in which each entry is a file.
+
+A file is written beside its place and renamed into it, so a reader has the
+old bytes or the new; it checks itself when it is read (:mod:`.record`).
+Nothing is flushed to the disk on purpose: after a crash of the machine an
+entry is whole, or it fails its check and is a miss, and waiting for the disk
+would cost a hundred times the rest of the write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import math
+import os
+import time
+import urllib.parse
+from collections.abc import Callable
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final
+from typing import TYPE_CHECKING
+
+from mako_cacheplug import options
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import CacheMutex
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import Usage
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug_file import culling
+from mako_cacheplug_file import record
+from mako_cacheplug_file.culling import File
+from mako_cacheplug_file.culling import Ledger
+from mako_cacheplug_file.folders import Folder
+from mako_cacheplug_file.folders import Folders
+from mako_cacheplug_file.folders import remove
+from mako_cacheplug_file.folders import SHARDS
+from mako_cacheplug_file.locks import CULLING
+from mako_cacheplug_file.locks import FileMutex
+from mako_cacheplug_file.locks import slot_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from mako_cacheplug.options import StoreURL
+
+__all__ = ["FileBackend"]
+
+_LOCKS: Final = "mako_cacheplug.lock"
+_LEDGER: Final = "mako_cacheplug.usage"
+
+# Not blocking: something else than a file may stand in an entry's place.
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_WRITE: Final = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+)
+
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
+"""Errors of what is a link, a folder or a socket instead."""
+
+_LEFT_OVER: Final = 900.0
+"""Seconds after which a file that is being written has lost its writer."""
+
+_attempts: Final = itertools.count()
+
+
+def _name(key: bytes) -> str:
+    """Return the name of *key*'s file, which no key can choose."""
+    return blake2b(key, digest_size=16).hexdigest()
+
+
+class FileBackend(CacheBackend):
+    """A store in a folder, shared by all processes that may write there.
+
+    Safe in threads, processes and after fork; on a file system with POSIX
+    locks.  Folders are made with mode 0700 and files with 0600; below the
+    root no symbolic link is followed.  The root is made at the first write,
+    and made again if it is removed.
+
+    :param root: the folder; a relative path counts from the current folder
+        at this moment.
+    :param max_bytes: bound of all entries' file sizes in bytes, ``None`` for
+        none.  The oldest leave first.  The file system's own rounding, often
+        to 4 KiB for each file, comes on top.
+    :param max_value_bytes: largest payload in bytes, ``None`` for no limit
+        but *max_bytes*.
+    :param clock: seconds since 1970.
+    :raises OptionError: if *root* cannot be a path or *max_bytes* is not
+        positive.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        max_bytes: int | None = 2**30,
+        max_value_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        path = os.fspath(root)
+        if not path or "\0" in path:
+            raise OptionError(
+                f"{path!r} is not a folder: write a path such as"
+                " '/var/cache/app'",
+                option="url",
+                value=path,
+            )
+        if max_bytes is not None and max_bytes <= 0:
+            raise OptionError(
+                f"option 'max_bytes': {max_bytes!r} leaves no room: write a"
+                " size such as '1g', or 'none' for no bound",
+                option="max_bytes",
+                value=max_bytes,
+            )
+        self.root = os.path.abspath(path)
+        self.max_bytes = max_bytes
+        self.max_value_bytes = max_value_bytes
+        self.url = "file://" + urllib.parse.quote(self.root)
+        self._clock = clock
+        self._limit = math.inf if max_bytes is None else max_bytes
+        self._folders = Folders(self.root)
+        self._ledger = f"{self.root}/{_LEDGER}"
+        self._locks = f"{self.root}/{_LOCKS}"
+
+    @classmethod
+    def from_url(cls, url: StoreURL) -> Self:
+        """Make the backend of ``file:///dir?max_bytes=1g``.
+
+        The folder is not touched: one that cannot be made is found out at
+        the first use.
+
+        :raises OptionError: if the URL names a host or no folder, or has an
+            option other than ``max_bytes`` and ``max_value_bytes``.
+        """
+        given = str(url)
+        path = url.path
+        if url.hosts or url.user or url.password:
+            host = given.partition("://")[2].partition("?")[0].strip("./")
+            raise OptionError(
+                f"option 'url': {given!r} names a host: write three slashes"
+                f" and the full path, such as 'file:///{host}'",
+                option="url",
+                value=given,
+            )
+        if not path.strip("/"):
+            raise OptionError(
+                f"option 'url': {given!r} names no folder: write it after"
+                " three slashes, such as 'file:///var/cache/app'",
+                option="url",
+                value=given,
+            )
+        return cls(
+            path,
+            **url.take(max_bytes=options.size, max_value_bytes=options.size),
+        )
+
+    def get(self, key: str) -> bytes | NoValue:
+        """Return the payload under *key*, or :data:`NO_VALUE`.
+
+        What is expired, torn, foreign or another key's is a miss.
+
+        :raises BackendError: if the file system fails.
+        """
+        raw = key.encode("utf-8", "surrogatepass")
+        name = _name(raw)
+        try:
+            folder = self._folders.kept(name[:2])
+        except FileNotFoundError:
+            return NO_VALUE
+        except OSError as error:
+            raise self._error("open the folder of", error) from error
+        try:
+            fd = os.open(name, _READ, dir_fd=folder.fd)
+            try:
+                data = record.read(fd, self._limit)
+                found = record.unpack(data, raw)
+                if found is None:
+                    self._discard(name, folder, fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return NO_VALUE
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return NO_VALUE
+            raise self._error("read", error) from error
+        # An expired file stays: its successor may be about to replace it.
+        if found is None or self._clock() >= found[1]:
+            return NO_VALUE
+        return found[0]
+
+    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
+        """Store *payload* under *key*, making room if there is none.
+
+        :param ttl: seconds until it expires; ``None`` for never.
+        :raises ValueTooLargeError: if it is over a limit; what was there is
+            removed.
+        :raises BackendError: if the file system fails or the store is full
+            and another process is still making room.
+        """
+        raw = key.encode("utf-8", "surrogatepass")
+        now = self._clock()
+        data = record.pack(
+            raw, payload, math.inf if ttl is None else now + ttl
+        )
+        self._check_size(key, len(payload), len(data))
+        name = _name(raw)
+        with self._boundary("write to"):
+            try:
+                self._store(name, data, now)
+            except FileNotFoundError:
+                # The root was removed between two steps: begin again.
+                self._store(name, data, now)
+
+    def delete(self, key: str) -> None:
+        """Remove *key*; nothing happens if it is not there.
+
+        :raises BackendError: if it is not certain that it is gone.
+        """
+        name = _name(key.encode("utf-8", "surrogatepass"))
+        shard = name[:2]
+        with self._boundary("delete from"):
+            try:
+                folder = self._folders.open(shard)
+                size = _size(name, folder)
+                if remove(name, folder.fd):
+                    with Ledger(self._ledger) as ledger:
+                        ledger.add(shard, -size)
+            except FileNotFoundError:
+                return
+
+    def close(self) -> None:
+        """Let go of open folders; a later use opens them again."""
+        self._folders.forget()
+
+    def mutex(self, key: str, lease: float) -> CacheMutex:
+        """Return an unacquired mutex for *key*.
+
+        :param lease: not needed: the kernel frees the lock of a process
+            that dies, at once.
+        """
+        name = _name(key.encode("utf-8", "surrogatepass"))
+        return FileMutex(self._locks, slot_of(name), self.url)
+
+    def clear(self) -> None:
+        """Remove every entry, also those that are being written.
+
+        :raises BackendError: if it is not certain that all are gone.
+        """
+        with self._boundary("clear"):
+            for shard in SHARDS:
+                self._sweep(shard, lambda file, fd: True)
+
+    def prune(self) -> int:
+        """Remove expired entries and what dead writers left; return how many.
+
+        It opens every file: work for a cron job.
+
+        :raises BackendError: if the store could not be read.
+        """
+        with self._boundary("prune"):
+            return sum(self._sweep(shard, self._is_over) for shard in SHARDS)
+
+    def usage(self) -> Usage:
+        """Return what it holds now, counted file by file.
+
+        :raises BackendError: if the store could not be read.
+        """
+        entries = size = 0
+        with self._boundary("count"):
+            for shard in SHARDS:
+                with self._folders.listing(shard) as (names, fd):
+                    for file in culling.files_in(names, shard, fd):
+                        if file.is_entry:
+                            entries += 1
+                            size += file.size
+        return Usage(entries, size)
+
+    def _check_size(self, key: str, payload: int, file: int) -> None:
+        limit = self.max_value_bytes
+        if limit is None or payload <= limit:
+            if file <= self._limit:
+                return
+            limit = self.max_bytes
+        self.delete(key)
+        raise ValueTooLargeError(
+            f"{payload} bytes are over the limit of {limit}",
+            size=payload,
+            limit=limit,
+            url=self.url,
+        )
+
+    def _store(self, name: str, data: bytes, now: float) -> None:
+        shard = name[:2]
+        folder = self._folders.make(shard)
+        with Ledger(self._ledger) as ledger:
+            if not ledger.read()[int(shard, 16)]:
+                ledger.put(shard, self._count(shard))
+            if self.max_bytes is not None:
+                mutex = FileMutex(self._locks, CULLING, self.url)
+                culling.make_room(
+                    self._folders, ledger, mutex, self.max_bytes, len(data)
+                )
+            before = _size(name, folder)
+            self._write(name, data, now, folder)
+            ledger.add(shard, len(data) - before)
+
+    def _write(
+        self, name: str, data: bytes, now: float, folder: Folder
+    ) -> None:
+        # Unique among processes also where they do not see each other.
+        new = f"{culling.TEMPORARY}{os.urandom(8).hex()}-{next(_attempts)}"
+        fd = os.open(new, _WRITE, 0o600, dir_fd=folder.fd)
+        try:
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+                # The age that counts is the clock's, finer than the kernel's.
+                mtime = int(now * 1e9)
+                os.utime(fd, ns=(mtime, mtime))
+            finally:
+                os.close(fd)
+            os.rename(new, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=folder.fd)
+            raise
+
+    def _count(self, shard: str) -> int:
+        with self._folders.listing(shard) as (names, fd):
+            files = culling.files_in(names, shard, fd)
+            return sum(file.size for file in files if file.is_entry)
+
+    def _sweep(self, shard: str, over: Callable[[File, int], bool]) -> int:
+        """Remove the files of a folder that are *over*; return how many."""
+        removed = 0
+        with self._folders.listing(shard) as (names, fd):
+            left = 0
+            for file in list(culling.files_in(names, shard, fd)):
+                if over(file, fd):
+                    removed += remove(file.name, fd)
+                elif file.is_entry:
+                    left += file.size
+        if removed:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                Ledger(self._ledger) as ledger,
+            ):
+                ledger.put(shard, left)
+        return removed
+
+    def _is_over(self, file: File, folder: int) -> bool:
+        if not file.is_entry:
+            return self._clock() - file.mtime_ns / 1e9 > _LEFT_OVER
+        try:
+            fd = os.open(file.name, _READ, dir_fd=folder)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return True
+            raise
+        try:
+            return self._clock() >= record.expiry(fd)
+        finally:
+            os.close(fd)
+
+    def _discard(self, name: str, folder: Folder, fd: int) -> None:
+        """Remove the unreadable file *fd*, unless a new one took its place."""
+        with contextlib.suppress(OSError):
+            place = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+            if os.path.samestat(place, os.fstat(fd)):
+                remove(name, folder.fd)
+
+    @contextlib.contextmanager
+    def _boundary(self, tried: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._error(tried, error) from error
+
+    def _error(self, tried: str, error: OSError) -> BackendError:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            self._folders.forget()
+        return BackendError(
+            f"could not {tried} {self.root}: {error.strerror}", url=self.url
+        )
+
+
+def _size(name: str, folder: Folder) -> int:
+    """Return the size of a file, 0 if it is not there."""
+    try:
+        return os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0

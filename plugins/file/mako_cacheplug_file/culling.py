@@ -1,0 +1,213 @@
+"""Keeping a store within its bound without ever looking at all of it.
+
+How many bytes each of the 256 folders holds is written in one small file
+that every process reads and updates at each write: so each of them knows
+how full the store is, also just after a restart.  Two that update one figure
+at the same instant may lose one of the two changes.  That does no harm:
+the figures only say when to make room, and a folder that gives some is
+counted anew.
+
+Room is made by the writer that finds none, one process at a time, a little
+at a time: it lists folder after folder in turn until it has seen a fair
+number of entries, and removes the oldest of those.  A small store is seen as
+a whole; in a large one an entry leaves when it is among the oldest quarter
+of some folders, which comes close to the order of age.  The order of use
+would need a write at every read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from typing import Final
+from typing import NamedTuple
+
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug_file.folders import Folders
+from mako_cacheplug_file.folders import remove
+from mako_cacheplug_file.folders import SHARDS
+from mako_cacheplug_file.locks import FileMutex
+
+__all__ = ["TEMPORARY", "File", "Ledger", "files_in", "make_room"]
+
+TEMPORARY: Final = "new-"
+"""How the name of a file that is being written begins."""
+
+_NAME_LENGTH: Final = 32
+
+_FEW: Final = 512
+"""Entries that are seen, where there are so many, before one is removed."""
+
+_CELLS: Final = struct.Struct(f"<{len(SHARDS)}Q")
+_CELL: Final = struct.Struct("<Q")
+_NUMBER: Final = {shard: number for number, shard in enumerate(SHARDS)}
+
+
+class File(NamedTuple):
+    """A file of the store; the oldest sorts first."""
+
+    mtime_ns: int
+    name: str
+    shard: str
+    size: int
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether it is an entry, not a file that is being written."""
+        return not self.name.startswith(TEMPORARY)
+
+
+def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:
+    """Give those of *names* that are the store's own.
+
+    :param names: the names in the folder.
+    :param folder: its open descriptor.
+    :raises OSError: if they cannot be looked at.
+    """
+    for name in names:
+        if not name.startswith(TEMPORARY) and len(name) != _NAME_LENGTH:
+            continue
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # Removed since.
+        if not stat.S_ISDIR(status.st_mode):
+            yield File(status.st_mtime_ns, name, shard, status.st_size)
+
+
+class Ledger:
+    """How many bytes of entries are in each folder, as far as is known.
+
+    Zero means empty or not counted yet.  A context, opened for one use, as
+    the file may be removed with its root at any time.
+
+    :param path: the file.
+    :raises OSError: if it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(
+            path,
+            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+        )
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._fd)
+
+    def read(self) -> tuple[int, ...]:
+        """Return the bytes in each folder."""
+        data = os.pread(self._fd, _CELLS.size, 0)
+        return _CELLS.unpack(data.ljust(_CELLS.size, b"\0"))
+
+    def turn(self) -> int:
+        """Return the number of the folder that gives room next."""
+        data = os.pread(self._fd, 1, _CELLS.size)
+        return data[0] if data else 0
+
+    def take_turn(self, shard: str) -> None:
+        """Note which folder gives room next."""
+        os.pwrite(self._fd, bytes([_NUMBER[shard]]), _CELLS.size)
+
+    def put(self, shard: str, size: int) -> None:
+        """Note that a folder holds *size* bytes."""
+        os.pwrite(self._fd, _CELL.pack(size), _NUMBER[shard] * _CELL.size)
+
+    def add(self, shard: str, change: int) -> None:
+        """Note that *change* bytes came to a folder, or left it."""
+        place = _NUMBER[shard] * _CELL.size
+        data = os.pread(self._fd, _CELL.size, place)
+        (size,) = _CELL.unpack(data.ljust(_CELL.size, b"\0"))
+        # Within what a cell can hold, whatever stood there.
+        size = min(max(size + change, 0), 2**62)
+        os.pwrite(self._fd, _CELL.pack(size), place)
+
+
+def make_room(
+    folders: Folders,
+    ledger: Ledger,
+    mutex: FileMutex,
+    max_bytes: int,
+    size: int,
+) -> None:
+    """See to it that *size* more bytes fit, if they do not.
+
+    While another process makes room, this one writes on, up to a tenth over
+    the bound.
+
+    :param mutex: the right to make room, not acquired.
+    :raises BackendError: if there is no room and this process cannot make
+        it.
+    :raises OSError: if a folder cannot be read or a file not removed.
+    """
+    total = sum(ledger.read())
+    if total + size <= max_bytes:
+        return
+    if mutex.acquire():
+        try:
+            # A little more than is needed, or every write would list files.
+            slack = max(min(max_bytes // 32, 2**20), max_bytes // 1024)
+            _cull(folders, ledger, max(max_bytes - size - slack, 0))
+        finally:
+            mutex.release()
+    elif total + size > max_bytes + max_bytes // 10:
+        raise BackendError(
+            f"{folders.root} is full, and who makes room is not done yet"
+        )
+
+
+def _cull(folders: Folders, ledger: Ledger, goal: int) -> None:
+    """Remove the oldest entries until *goal* bytes are left."""
+    cells = dict(zip(SHARDS, ledger.read(), strict=True))
+    begin = ledger.turn()
+    # The seemingly empty ones too: they may be not counted yet.
+    turn = SHARDS[begin:] + SHARDS[:begin]
+    waiting: list[str] = []
+    while sum(cells.values()) > goal:
+        if not waiting:
+            waiting = list(turn[::-1])
+        taken = 0
+        seen: list[File] = []
+        while waiting and len(seen) < _FEW:
+            shard = waiting.pop()
+            taken += 1
+            noted = ledger.read()[_NUMBER[shard]]
+            with folders.listing(shard) as (names, fd):
+                found = [f for f in files_in(names, shard, fd) if f.is_entry]
+            cells[shard] = sum(file.size for file in found)
+            # Not put: what others write meanwhile would be forgotten.
+            ledger.add(shard, cells[shard] - noted)
+            seen += found
+        if not seen and taken == len(turn):
+            break  # Nothing is there: the figures are right by now.
+        seen.sort()
+        if taken < len(turn):
+            del seen[len(seen) // 4 + 1 :]
+        _remove_until(folders, ledger, cells, seen, goal)
+    if waiting:
+        ledger.take_turn(waiting[-1])
+
+
+def _remove_until(
+    folders: Folders,
+    ledger: Ledger,
+    cells: dict[str, int],
+    files: list[File],
+    goal: int,
+) -> None:
+    total = sum(cells.values())
+    removed: dict[str, int] = {}
+    for file in files:
+        if total <= goal:
+            break
+        remove(file.name, folders.kept(file.shard).fd)
+        total -= file.size
+        removed[file.shard] = removed.get(file.shard, 0) + file.size
+    for shard, size in removed.items():
+        cells[shard] -= size
+        ledger.add(shard, -size)

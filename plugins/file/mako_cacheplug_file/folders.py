@@ -1,0 +1,149 @@
+"""The root and its folders, opened so that no symbolic link leads out.
+
+Entries are spread over 256 folders by the first two digits of their names.
+One level only: each level would be one more open that must not follow a
+link, and the file systems of today index their folders, so that a name is
+found as quickly among many thousands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["SHARDS", "Folder", "Folders", "make_folder", "remove"]
+
+SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
+
+KEEP: Final = 1.0
+"""Seconds for which readers go through a folder that they opened before."""
+
+# Naming a folder needs no right to list it, where the system knows O_PATH.
+_HANDLE: Final = (
+    getattr(os, "O_PATH", os.O_RDONLY)
+    | os.O_DIRECTORY
+    | os.O_NOFOLLOW
+    | os.O_CLOEXEC
+)
+_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_folder(path: str) -> None:
+    """Make *path* and its missing parents, for the owner's eyes only.
+
+    What is there already keeps its permissions.
+
+    :raises OSError: if it is not a folder and cannot be made one.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        make_folder(os.path.dirname(path))
+        make_folder(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
+def remove(name: str, folder: int) -> bool:
+    """Remove *name* from an open folder; tell whether it was there.
+
+    :raises OSError: if it is there and cannot be removed.
+    """
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Folder:
+    """An open folder, closed when the last who uses it lets go.
+
+    Not closed by anybody else: a number that another thread is about to use
+    could by then stand for another folder.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+class Folders:
+    """The folders of one root.
+
+    Readers keep them open for a second, which halves the cost of a hit and
+    takes up to 256 descriptors.  Writers open them anew: they must not
+    write into, or delete from, a root that was moved away.
+
+    Safe in threads and after fork.
+
+    :param root: absolute path.  Links in the root's own path are followed:
+        they are the administrator's.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the open folders."""
+        self._kept: dict[str, Folder] = {}
+        self._until = 0.0
+
+    def kept(self, shard: str) -> Folder:
+        """Return the folder, opened at most a second ago.
+
+        :raises OSError: if it is not there or is no folder.
+        """
+        now = time.monotonic()
+        if now >= self._until:
+            self._kept = {}
+            self._until = now + KEEP
+        return self._kept.get(shard) or self.open(shard)
+
+    def open(self, shard: str) -> Folder:
+        """Return the folder, opened now.
+
+        :raises OSError: if it is not there or is no folder.
+        """
+        folder = Folder(os.open(f"{self.root}/{shard}", _HANDLE))
+        # A reader of this process must see what is written through it.
+        self._kept[shard] = folder
+        return folder
+
+    def make(self, shard: str) -> Folder:
+        """Return the folder, opened now, made where it is missing.
+
+        :raises OSError: if it cannot be made or is no folder.
+        """
+        try:
+            return self.open(shard)
+        except FileNotFoundError:
+            make_folder(f"{self.root}/{shard}")
+            return self.open(shard)
+
+    @contextlib.contextmanager
+    def listing(self, shard: str) -> Iterator[tuple[list[str], int]]:
+        """Give the names in a folder and its descriptor; none if missing.
+
+        :raises OSError: if it is no folder or cannot be read.
+        """
+        # A descriptor of its own: two listings of one would share a place.
+        try:
+            fd = os.open(f"{self.root}/{shard}", _LIST)
+        except FileNotFoundError:
+            yield [], -1
+            return
+        try:
+            yield os.listdir(fd), fd
+        finally:
+            os.close(fd)

@@ -1,0 +1,46 @@
+"""Short passes of the campaigns in ``benchmarks/``, so that they stay true.
+
+Figures are theirs; here it is what must hold on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import dead_creator
+from benchmarks import herd
+
+
+@pytest.fixture(scope="module")
+def urls() -> Iterator[dict[str, str]]:
+    with herd.stores() as found:
+        yield found
+
+
+@pytest.mark.parametrize("store", ["memory", "file", "memcached"])
+@pytest.mark.parametrize(("processes", "threads"), [(1, 32), (8, 4)])
+def test_a_herd_creates_once(
+    urls: dict[str, str], store: str, processes: int, threads: int
+) -> None:
+    alone = processes if store == "memory" else 1
+    crowd = herd.Herd(urls[store], processes, threads)
+    try:
+        for trial in range(2):
+            for later in (0.0, 1.5 * herd.TIMEOUT_SECONDS):
+                key = f"{processes} {trial}"
+                calls = crowd.ask(key, later)
+                assert len(calls) == processes * threads
+                assert sum(call.created for call in calls) == alone
+    finally:
+        crowd.close()
+
+
+@pytest.mark.parametrize("store", ["file", "memcached"])
+def test_a_killed_creator_delays_the_others_by_no_more_than_the_lease(
+    urls: dict[str, str], store: str
+) -> None:
+    served = dead_creator.measure(urls[store], "killed", lease=2.0)
+    # Far from wait (60 s) and from the creation (600 s).
+    assert max(served) < (1.0 if store == "file" else 4.0)
