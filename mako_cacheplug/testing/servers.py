@@ -21,7 +21,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import weakref
 from types import TracebackType
 from typing import ClassVar
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MemcachedServer",
+    "MemcachedSocketServer",
     "RedisServer",
     "Server",
     "ServerNotInstalled",
@@ -83,7 +83,6 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self.port = 0
-        _running.add(self)
 
     def command(self) -> list[str]:
         """Return the command line for :attr:`port`."""
@@ -111,6 +110,7 @@ class Server:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+            _running.add(self)
             if self._answers():
                 return
             self._end(signal.SIGKILL)
@@ -123,11 +123,15 @@ class Server:
             if self._process.poll() is not None:
                 return False
             with contextlib.suppress(OSError):
-                address = (self.host, self.port)
-                with socket.create_connection(address, 1.0):
-                    return True
+                self._connect()
+                # Another program may have taken the port meanwhile.
+                return self._process.poll() is None
             time.sleep(0.01)
         return False
+
+    def _connect(self) -> None:
+        """Connect once; raise ``OSError`` if nothing listens."""
+        socket.create_connection((self.host, self.port), 1.0).close()
 
     def stop(self) -> None:
         """End it; nothing happens if it does not run."""
@@ -143,20 +147,28 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
-        self._signal(signal.SIGSTOP)
+        """Let it hang: connections stay open, nothing is answered.
+
+        It hangs when this returns.
+        """
+        process = self._signal(signal.SIGSTOP)
+        # Without WNOHANG: all of its threads have stopped.  WNOWAIT: an end
+        # is left for Popen to see.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after :meth:`pause`."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError(f"{self.program} does not run")
         self._process.send_signal(number)
+        return self._process
 
     def _end(self, number: int) -> None:
         process, self._process = self._process, None
+        _running.discard(self)
         if process is None:
             return
         process.send_signal(number)
@@ -193,6 +205,47 @@ class MemcachedServer(Server):
         return [self._program, *place, *user, *self._arguments]
 
 
+class MemcachedSocketServer(MemcachedServer):
+    """A memcached that listens on a Unix socket, in a folder of its own.
+
+    :param arguments: more command-line arguments.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__(*arguments)
+        self._folder = tempfile.TemporaryDirectory(prefix="memcached-")
+        self.path = f"{self._folder.name}/socket"
+        """Where the socket is."""
+
+    @property
+    def url(self) -> str:
+        """The store's URL."""
+        return f"memcached://{self.path}"
+
+    def command(self) -> list[str]:
+        user = ["-u", "root"] if os.geteuid() == 0 else []
+        return [self._program, "-s", self.path, *user, *self._arguments]
+
+    def _connect(self) -> None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            probe.connect(self.path)
+
+    def _end(self, number: int) -> None:
+        super()._end(number)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._folder.cleanup()
+
+
 class RedisServer(Server):
     """A Redis that keeps nothing on disk."""
 
@@ -207,7 +260,8 @@ class RedisServer(Server):
         return [self._program, *place, *volatile, *folder, *self._arguments]
 
 
-_running: weakref.WeakSet[Server] = weakref.WeakSet()
+# Not weak: a forgotten server must not outlive this process.
+_running: set[Server] = set()
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""Mako's entry point ``cacheplug.memcached``: the same plugin, another default."""
+"""Mako's entry point ``cacheplug.memcached``: the same, another default."""
 
 from __future__ import annotations
 

@@ -1,0 +1,136 @@
+"""Connections by pymemcache, which is pure Python and installs anywhere."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pymemcache
+from pymemcache.exceptions import MemcacheServerError
+from pymemcache.exceptions import MemcacheUnknownError
+
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug_memcached._connection import TooLarge
+
+if TYPE_CHECKING:
+    from mako_cacheplug_memcached._connection import Address
+
+__all__ = ["connect"]
+
+
+class _PlainBytes:
+    """Values as they are; another program's, with its flags, are none."""
+
+    def serialize(self, key: bytes, value: bytes) -> tuple[bytes, int]:
+        return value, 0
+
+    def deserialize(
+        self, key: bytes, value: bytes, flags: int
+    ) -> bytes | None:
+        return None if flags else value
+
+
+class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types
+    def _connect(self) -> None:
+        """Connect to the first address of the host that answers.
+
+        The library's own way tries one address only, and ``localhost`` is
+        often ``::1`` first while memcached listens on ``127.0.0.1``.
+        """
+        self.close()
+        if isinstance(self.server, tuple):
+            sock = socket.create_connection(self.server, self.connect_timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.settimeout(self.connect_timeout)
+                sock.connect(self.server)
+            except BaseException:
+                sock.close()
+                raise
+        sock.settimeout(self.timeout)
+        self.sock = sock
+
+
+def connect(
+    address: Address, connect_timeout: float, timeout: float
+) -> PymemcacheConnection:
+    """Return a connection that is not connected yet."""
+    return PymemcacheConnection(
+        _Client(
+            address,
+            serde=_PlainBytes(),
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            default_noreply=False,
+        )
+    )
+
+
+class PymemcacheConnection:
+    """A ``Connection``."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: pymemcache.Client) -> None:
+        self._client = client
+
+    def get(self, key: bytes) -> bytes | NoValue:
+        """Return the value under *key*."""
+        found: bytes | None = self._client.get(key)
+        return NO_VALUE if found is None else found
+
+    def get_many(self, keys: list[bytes]) -> dict[bytes, bytes]:
+        """Return the values that are there."""
+        found = self._client.get_many(keys)
+        return {k: v for k, v in found.items() if v is not None}
+
+    def set(self, key: bytes, value: bytes, exptime: int) -> None:
+        """Store *value*."""
+        try:
+            stored = self._client.set(key, value, exptime)
+        except MemcacheServerError as error:
+            if b"too large" in error.args[0]:
+                raise TooLarge from None
+            raise
+        if not stored:
+            raise MemcacheUnknownError("not stored")
+
+    def add(self, key: bytes, value: bytes, exptime: int) -> bool:
+        """Store *value* if nothing is there; tell whether it did."""
+        return bool(self._client.add(key, value, exptime))
+
+    def delete(self, key: bytes) -> None:
+        """Remove *key*, if it is there."""
+        self._client.delete(key)
+
+    def gets(self, key: bytes) -> tuple[bytes, object] | None:
+        """Return the value and its CAS number, or ``None``."""
+        value, unique = self._client.gets(key)
+        return None if value is None else (value, unique)
+
+    def cas(
+        self, key: bytes, value: bytes, unique: object, exptime: int
+    ) -> bool:
+        """Store *value* if nobody wrote since; tell whether it did."""
+        return bool(self._client.cas(key, value, unique, exptime))
+
+    def flush(self) -> None:
+        """Remove everything from the server."""
+        if not self._client.flush_all():
+            raise MemcacheUnknownError("not flushed")
+
+    def usage(self) -> tuple[int, int]:
+        """Return the number of items and of bytes."""
+        stats = self._client.stats()
+        return int(stats[b"curr_items"]), int(stats[b"bytes"])
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._client.close()
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket; nothing is sent."""
+        self._client.close()

@@ -1,0 +1,120 @@
+"""One memcached server: its idle connections, and what its errors become."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import TypeVar
+
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug_memcached._connection import Address
+from mako_cacheplug_memcached._connection import Connection
+from mako_cacheplug_memcached._connection import TooLarge
+
+__all__ = ["Server"]
+
+_T = TypeVar("_T")
+
+
+class Server:
+    """A pool of connections to one server, for threads and forks.
+
+    Nobody waits for a connection: whoever finds none idle makes one, and
+    those above *pool_size* are closed after use.  The queue needs no lock,
+    with the GIL or without: taking and giving back are atomic.
+
+    :param address: host and port, or a socket's path.
+    :param connect: makes a connection, without touching the network.
+    :param pool_size: how many idle connections are kept.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        connect: Callable[[], Connection],
+        pool_size: int,
+    ) -> None:
+        if isinstance(address, tuple):
+            host, port = address
+            self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        else:
+            self.name = address
+        self.url = f"memcached://{self.name}"
+        self._connect = connect
+        self._pool_size = pool_size
+        self._idle: deque[Connection] = deque()
+        _servers.add(self)
+
+    def call(self, action: Callable[[Connection], _T]) -> _T:
+        """Return what *action* does with a connection of its own.
+
+        After an error the connection is closed, so that a late answer is
+        never taken for another call's.  So are the idle ones: a server that
+        restarted would otherwise cost one error for each of them.
+
+        :raises TooLarge: if that is the server's answer.
+        :raises BackendError: for any other error.
+        """
+        idle = self._idle
+        connection = None
+        try:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                connection = self._connect()
+            answer = action(connection)
+        except TooLarge:
+            if connection is not None:
+                self._give_back(connection)
+            raise
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if not isinstance(error, Exception):
+                raise
+            self.close()
+            reason = str(error) or type(error).__name__
+            raise BackendError(
+                f"memcached {self.name}: {reason}", url=self.url
+            ) from error
+        # As in _give_back, without a call.
+        if len(idle) < self._pool_size:
+            idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the idle connections; a later call makes new ones."""
+        for connection in self._take_all():
+            connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        if len(self._idle) < self._pool_size:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _take_all(self) -> Iterator[Connection]:
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._idle.pop()
+
+    def _after_fork(self) -> None:
+        for connection in self._take_all():
+            connection.abandon()
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for server in list(_servers):
+        server._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

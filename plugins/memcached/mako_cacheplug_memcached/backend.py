@@ -1,0 +1,330 @@
+"""Entries in one or several memcached servers, shared by all processes."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Final
+from typing import TYPE_CHECKING
+from typing import TypeVar
+
+from mako_cacheplug import options
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import CacheMutex
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import Usage
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug_memcached._connection import Address
+from mako_cacheplug_memcached._connection import CLIENTS
+from mako_cacheplug_memcached._connection import Connection
+from mako_cacheplug_memcached._connection import find_connect
+from mako_cacheplug_memcached._connection import TooLarge
+from mako_cacheplug_memcached._mutex import MemcachedMutex
+from mako_cacheplug_memcached._ring import Ring
+from mako_cacheplug_memcached._server import Server
+from mako_cacheplug_memcached._wire import expiry_time
+from mako_cacheplug_memcached._wire import lock_key
+from mako_cacheplug_memcached._wire import MAX_KEY_BYTES
+from mako_cacheplug_memcached._wire import value_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from mako_cacheplug.options import StoreURL
+
+__all__ = ["MemcachedBackend"]
+
+_T = TypeVar("_T")
+
+DEFAULT_PORT: Final = 11211
+
+_LONGEST_LIMIT: Final = 3600.0
+
+ITEM_LIMIT: Final = 2**20 - 512
+"""memcached's own limit of 1 MiB, less room for the key and its header."""
+
+
+class MemcachedBackend(CacheBackend):
+    """A store in memcached.
+
+    Safe in threads, and after fork: a child makes connections of its own
+    and leaves the parent's alone.  Nothing is sent before the first use.
+
+    A call that fails costs at most *connect_timeout* and *timeout* for each
+    server that it concerns; the next one tries again.
+
+    :param servers: ``(host, port)`` pairs, or paths of Unix sockets.
+    :param client: ``"pylibmc"``, ``"pymemcache"``, or ``"auto"`` for the
+        first of them that is installed.
+    :param connect_timeout: seconds for connecting.
+    :param timeout: seconds for sending, and for an answer.
+    :param pool_size: idle connections kept for each server; more callers
+        than that make connections that are closed after use.
+    :param max_value_bytes: largest payload in bytes, below the server's
+        ``-I``; ``None`` to leave that to the server.
+    :param clock: seconds since 1970.
+    :raises OptionError: for an option that cannot be used.
+    """
+
+    max_key_bytes = MAX_KEY_BYTES
+
+    def __init__(
+        self,
+        servers: Sequence[Address],
+        *,
+        client: str = "auto",
+        connect_timeout: float = 0.2,
+        timeout: float = 0.3,
+        pool_size: int = 16,
+        max_value_bytes: int | None = ITEM_LIMIT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not servers:
+            raise OptionError("no memcached server is given", option="url")
+        connect_timeout = _time_limit(connect_timeout, "connect_timeout")
+        timeout = _time_limit(timeout, "timeout")
+        self.client, connect = find_connect(_client(client, "client"))
+        self.max_value_bytes = max_value_bytes
+        self._clock = clock
+        self._servers = [
+            Server(
+                address,
+                functools.partial(connect, address, connect_timeout, timeout),
+                options.whole_number(pool_size, "pool_size"),
+            )
+            for address in dict.fromkeys(servers)
+        ]
+        self._only = self._servers[0] if len(self._servers) == 1 else None
+        self._ring = Ring({server.name: server for server in self._servers})
+
+    @classmethod
+    def from_url(cls, url: StoreURL) -> Self:
+        """Make the backend of ``memcached://host:port,host:port/?timeout=1``.
+
+        ``memcached:///run/memcached.sock`` is a Unix socket.
+
+        :raises OptionError: for an option or a value that is wrong.
+        """
+        given = str(url)
+        if url.user or url.password:
+            raise OptionError(
+                f"option 'url': {given!r}: memcached is used without a user;"
+                " let a firewall or a Unix socket keep others out",
+                option="url",
+                value=given,
+            )
+        servers: list[Address] = [
+            (host, DEFAULT_PORT if port is None else port)
+            for host, port in url.hosts
+        ]
+        if url.path.strip("/"):
+            if servers:
+                raise OptionError(
+                    f"option 'url': {given!r} has hosts and a path: write"
+                    " 'memcached://host:port/' or, for a Unix socket,"
+                    " 'memcached:///run/memcached.sock'",
+                    option="url",
+                    value=given,
+                )
+            servers = [url.path]
+        return cls(
+            servers or [("127.0.0.1", DEFAULT_PORT)],
+            **url.take(
+                client=_client,
+                connect_timeout=_time_limit,
+                timeout=_time_limit,
+                pool_size=options.whole_number,
+                max_value_bytes=options.size,
+            ),
+        )
+
+    def get(self, key: str) -> bytes | NoValue:
+        """Return the payload under *key*, or :data:`NO_VALUE`.
+
+        An item that another program stored with flags is a miss.
+
+        :raises BackendError: if the server could not be asked.
+        """
+        wire = value_key(key)
+        server = self._only or self._ring.find(wire)
+        return server.call(lambda connection: connection.get(wire))
+
+    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
+        """Store *payload* under *key*.
+
+        :param ttl: seconds; the server may keep it up to two seconds
+            longer.  With 0 or less, what is there is removed.
+        :raises ValueTooLargeError: if it is over a limit; what was there is
+            removed.
+        :raises BackendError: if it could not be stored.
+        """
+        if ttl is not None and ttl <= 0.0:
+            self.delete(key)
+            return
+        limit = self.max_value_bytes
+        if limit is not None and len(payload) > limit:
+            self.delete(key)
+            raise _too_large(len(payload), limit)
+        wire = value_key(key)
+        exptime = expiry_time(ttl, self._clock)
+        server = self._only or self._ring.find(wire)
+        try:
+            server.call(lambda c: c.set(wire, payload, exptime))
+        except TooLarge:
+            self.delete(key)
+            raise _too_large(len(payload), None, server.url) from None
+
+    def delete(self, key: str) -> None:
+        """Remove *key*; nothing happens if it is not there.
+
+        :raises BackendError: if it is not certain that it is gone.
+        """
+        wire = value_key(key)
+        server = self._only or self._ring.find(wire)
+        server.call(lambda connection: connection.delete(wire))
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the payloads of those *keys* that are there.
+
+        One trip to each server that they live on, one after the other.
+
+        :raises BackendError: if one of the servers could not be asked.
+        """
+        names = {value_key(key): key for key in keys}
+        found: dict[bytes, bytes] = {}
+        for server, wires in self._by_server(names).items():
+            found.update(_get_many(server, wires))
+        return {names[w]: found[w] for w in found if w in names}
+
+    def set_many(
+        self, payloads: Mapping[str, bytes], ttl: float | None
+    ) -> None:
+        """Store every payload; those that can be, if one cannot.
+
+        :raises BackendError: if any of them could not be stored.
+        """
+        names = {value_key(key): key for key in payloads}
+        groups = self._by_server(names)
+
+        def store(server: Server) -> None:
+            too_large = None
+            for wire in groups[server]:
+                try:
+                    self.set(names[wire], payloads[names[wire]], ttl)
+                except ValueTooLargeError as error:
+                    too_large = error
+            if too_large is not None:
+                raise too_large
+
+        _each(store, groups)
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        """Remove every key; those that can be, if one cannot.
+
+        :raises BackendError: if it is not certain that all are gone.
+        """
+        groups = self._by_server({value_key(key) for key in keys})
+        _each(lambda server: _delete_many(server, groups[server]), groups)
+
+    def close(self) -> None:
+        """Close the idle connections; a later use makes new ones."""
+        for server in self._servers:
+            server.close()
+
+    def mutex(self, key: str, lease: float) -> CacheMutex:
+        """Return an unacquired mutex for *key*.
+
+        :param lease: seconds it outlives a holder that died.
+        """
+        wire = lock_key(key)
+        server = self._only or self._ring.find(wire)
+        return MemcachedMutex(server, wire, lease, self._clock)
+
+    def clear(self) -> None:
+        """Empty the servers, of other programs' items and of locks too.
+
+        :raises BackendError: if it is not certain that all are gone.
+        """
+        _each(lambda s: s.call(lambda c: c.flush()), self._servers)
+
+    def usage(self) -> Usage:
+        """Return what the servers hold now, of other programs too.
+
+        :raises BackendError: if one of them could not be asked.
+        """
+        each = [s.call(lambda c: c.usage()) for s in self._servers]
+        return Usage(sum(n for n, _ in each), sum(size for _, size in each))
+
+    def _by_server(self, wires: Iterable[bytes]) -> dict[Server, list[bytes]]:
+        if self._only is not None:
+            return {self._only: list(wires)}
+        groups: dict[Server, list[bytes]] = {}
+        for wire in wires:
+            server = self._ring.find(wire)
+            groups.setdefault(server, []).append(wire)
+        return groups
+
+
+def _get_many(server: Server, wires: list[bytes]) -> dict[bytes, bytes]:
+    return server.call(lambda connection: connection.get_many(wires))
+
+
+def _delete_many(server: Server, wires: list[bytes]) -> None:
+    def delete(connection: Connection) -> None:
+        for wire in wires:
+            connection.delete(wire)
+
+    server.call(delete)
+
+
+def _each(action: Callable[[_T], None], things: Iterable[_T]) -> None:
+    """Do *action* with every thing; then raise the first error."""
+    first = None
+    for thing in things:
+        try:
+            action(thing)
+        except BackendError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _client(value: object, option: str) -> str:
+    if value == "auto" or value in CLIENTS:
+        return str(value)
+    raise OptionError(
+        f"unknown {option} {value!r}"
+        f"{options.nearest(str(value), ['auto', *CLIENTS])}",
+        option=option,
+        value=value,
+    )
+
+
+def _time_limit(value: object, option: str) -> float:
+    seconds = options.duration(value, option)
+    if 0.0 < seconds <= _LONGEST_LIMIT:
+        return seconds
+    raise OptionError(
+        f"option {option!r}: {value!r} is no time limit: write a time above 0"
+        " and up to an hour, such as '200ms'",
+        option=option,
+        value=value,
+    )
+
+
+def _too_large(
+    size: int, limit: int | None, url: str = ""
+) -> ValueTooLargeError:
+    return ValueTooLargeError(
+        f"{size} bytes are over the"
+        + (" server's limit" if limit is None else f" limit of {limit}"),
+        size=size,
+        limit=limit,
+        url=url,
+    )

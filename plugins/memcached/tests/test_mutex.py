@@ -1,0 +1,192 @@
+"""One holder, its lease, and who may release what."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import pytest
+from mako_cacheplug_memcached import MemcachedBackend
+
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.testing import ManualClock
+from mako_cacheplug.testing.servers import MemcachedServer
+
+
+def test_one_holder(backend: MemcachedBackend, raw: Any) -> None:
+    one, other = backend.mutex("k", 2.0), backend.mutex("k", 2.0)
+    assert one.holder() is None
+    assert one.acquire()
+    assert not other.acquire()
+    token = one.holder()
+    assert token
+    assert other.holder() == token
+    assert not other.release()
+    assert one.release()
+    assert not one.release()
+    assert other.holder() is None
+    assert other.acquire()
+    assert other.holder() not in (None, token)
+
+
+def test_the_server_forgets_a_lock_soon_after_its_lease(
+    make: Any, server: MemcachedServer, raw: Any
+) -> None:
+    assert make(server).mutex("k", 1.2).acquire()
+    left = int(raw(b"mg mcp~l:k t").removeprefix(b"HD t"))
+    assert 1 <= left <= 3
+    lock = make(server).mutex("k2", 1.2)
+    assert lock.acquire()
+    assert lock.release()
+    assert raw(b"mg mcp~l:k2 t") == b"EN"
+
+
+def test_a_lock_is_no_value(backend: MemcachedBackend) -> None:
+    assert backend.mutex("k", 2.0).acquire()
+    assert backend.get("k") is NO_VALUE
+    assert backend.get("mcp~l:k") is NO_VALUE
+    backend.set("mcp~l:k", b"value", 60)
+    backend.delete("mcp~l:k")
+    assert not backend.mutex("k", 2.0).acquire()
+    assert backend.mutex("mcp~l:k", 2.0).acquire()
+
+
+def test_a_lease_ends_to_the_fraction_of_a_second(
+    backend: MemcachedBackend, clock: ManualClock
+) -> None:
+    dead, heir, late = (backend.mutex("k", 1.5) for _ in range(3))
+    assert dead.acquire()
+    clock.advance(1.49)
+    assert not heir.acquire()
+    assert heir.holder() is not None
+    clock.advance(0.02)
+    assert heir.holder() is None
+    assert heir.acquire()
+    assert not late.acquire()
+
+
+def test_a_slow_holder_does_not_release_its_heirs_lock(
+    backend: MemcachedBackend, clock: ManualClock
+) -> None:
+    slow, heir = backend.mutex("k", 1.0), backend.mutex("k", 9.0)
+    assert slow.acquire()
+    clock.advance(1.1)
+    assert heir.acquire()
+    token = heir.holder()
+    assert not slow.release()
+    assert heir.holder() == token
+    assert heir.release()
+
+
+def test_an_heir_between_look_and_release(
+    backend: MemcachedBackend, clock: ManualClock
+) -> None:
+    """The compare-and-delete is one step, not two."""
+    slow, heir = backend.mutex("k", 1.0), backend.mutex("k", 9.0)
+    assert slow.acquire()
+    server = backend._servers[0]
+    found = server.call(lambda c: c.gets(b"mcp~l:k"))
+    assert found is not None
+    clock.advance(1.1)
+    assert heir.acquire()
+    assert not server.call(lambda c: c.cas(b"mcp~l:k", b"", found[1], 1))
+    assert heir.release()
+    assert not server.call(lambda c: c.cas(b"mcp~l:k", b"", found[1], 1))
+
+
+def test_of_many_heirs_one_wins(
+    backend: MemcachedBackend, clock: ManualClock
+) -> None:
+    assert backend.mutex("k", 1.0).acquire()
+    clock.advance(1.1)
+    heirs = [backend.mutex("k", 1.0) for _ in range(5)]
+    assert sum(heir.acquire() for heir in heirs) == 1
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"t soon", b"t nan", b"\xff "])
+def test_an_unreadable_lock_is_taken_over(
+    backend: MemcachedBackend, raw: Any, value: bytes
+) -> None:
+    raw(b"set mcp~l:k 0 0 %d\r\n%s" % (len(value), value))
+    assert backend.mutex("k", 1.0).holder() is None
+    assert backend.mutex("k", 1.0).acquire()
+    assert not backend.mutex("k", 1.0).acquire()
+
+
+def test_a_lock_whose_answer_got_lost_can_be_released(
+    backend: MemcachedBackend, server: MemcachedServer
+) -> None:
+    assert backend.get("k") is NO_VALUE
+    lock = backend.mutex("k", 9.0)
+    server.pause()
+    with pytest.raises(BackendError):
+        lock.acquire()
+    server.resume()
+    deadline = time.monotonic() + 10
+    while lock.holder() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lock.release()
+
+
+CONTENDER = """
+import time
+from mako_cacheplug_memcached import MemcachedBackend
+backend = MemcachedBackend([("127.0.0.1", int(args[0]))], client=args[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(25):
+    lock = backend.mutex("k", 30.0)
+    while not lock.acquire():
+        time.sleep(0.001)
+    count = backend.get("count")
+    time.sleep(0.0005)
+    backend.set("count", b"%d" % (int(count) + 1), None)
+    assert lock.release()
+backend.close()
+"""
+
+
+def test_eight_processes(
+    backend: MemcachedBackend,
+    server: MemcachedServer,
+    client: str,
+    start: Any,
+) -> None:
+    backend.set("count", b"0", None)
+    running = [start(CONTENDER, server.port, client) for _ in range(8)]
+    for process in running:
+        process.stdout.readline()
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in running:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    assert backend.get("count") == b"200"
+
+
+def test_a_killed_holder_delays_by_its_lease(
+    make: Any, server: MemcachedServer, client: str, start: Any
+) -> None:
+    holder = start(
+        """
+        import time
+        from mako_cacheplug_memcached import MemcachedBackend
+        port, client = args
+        store = MemcachedBackend([("127.0.0.1", int(port))], client=client)
+        assert store.mutex("k", 1.0).acquire()
+        print(time.time(), flush=True)
+        time.sleep(100)
+        """,
+        server.port,
+        client,
+    )
+    acquired_at = float(holder.stdout.readline())
+    holder.kill()
+    heir = make(server, clock=time.time).mutex("k", 1.0)
+    with contextlib.suppress(BackendError):
+        while not heir.acquire() and time.time() < acquired_at + 30:
+            time.sleep(0.01)
+    assert 0.9 < time.time() - acquired_at < 2.0
