@@ -76,14 +76,19 @@ def dump_value(value: object) -> str | bytes:
         return value  # type: ignore[return-value]  # just checked
     try:
         _check_json(value)
+        return JSONText(
+            json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        )
     except RecursionError:
         raise CodecError(
             "a JSON value nested too deep cannot be cached",
             value_type=kind,
         ) from None
-    return JSONText(
-        json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    )
+    except ValueError as error:
+        # An int with more digits than Python prints.
+        raise CodecError(
+            f"a value cannot be cached: {error}", value_type=kind
+        ) from None
 
 
 def load_value(stored: object) -> object:
@@ -174,6 +179,8 @@ class EntryCodec:
 
         :raises CorruptEntryError: if it is not one of *key*'s.
         """
+        if not isinstance(payload, bytes):
+            raise CorruptEntryError(f"not bytes: {type(payload).__name__}")
         try:
             return self._decode(key, payload)
         except CorruptEntryError:

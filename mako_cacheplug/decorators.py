@@ -122,9 +122,12 @@ class CachedFunction(Generic[_P, _R]):
         :raises Exception: whatever the function raises; the old value stays.
         """
         region, call, prefix = self._resolve()
-        value = self._function(*args, **kwargs)
-        region.store(prefix + self._token(args, kwargs), value, call)
-        return value
+        value = region.recreate(
+            prefix + self._token(args, kwargs),
+            lambda: self._function(*args, **kwargs),
+            call,
+        )
+        return cast("_R", value)
 
     def _resolve(self) -> tuple[CacheRegion, CallOptions, str]:
         region = self._region
@@ -137,7 +140,7 @@ class CachedFunction(Generic[_P, _R]):
                 raise error.at(f"cached() on {self._name}") from None
         if self._resolved is None or self._resolved[0] is not region:
             prefix = keys.join(
-                "call", region.namespace, self._namespace, self._name
+                "call", region.scope, self._namespace, self._name
             )
             self._resolved = (
                 region,

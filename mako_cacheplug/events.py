@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -99,7 +101,14 @@ class RegionCounters:
         self.region = region
         self.hooks: tuple[EventHook, ...] = ()
         self._lock = threading.Lock()
+        self._hits = 0
         self._counts = dict.fromkeys(RegionStats._fields, 0)
+        _every_counters.add(self)
+
+    def hit(self) -> None:
+        """Do what ``count("hits")`` does, sooner."""
+        with self._lock:
+            self._hits += 1
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add *amount* to the counter *name*, a field of RegionStats."""
@@ -109,7 +118,8 @@ class RegionCounters:
     def snapshot(self) -> RegionStats:
         """Return all counters as of one moment."""
         with self._lock:
-            return RegionStats(**self._counts)
+            stats = RegionStats(**self._counts)
+            return stats._replace(hits=stats.hits + self._hits)
 
     def add_hook(self, hook: EventHook) -> None:
         """Call *hook* with every event from now on.
@@ -143,3 +153,16 @@ class RegionCounters:
                 hook(event)
             except Exception:
                 _log.exception("event hook %r failed on %r", hook, event)
+
+
+_every_counters: weakref.WeakSet[RegionCounters] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have been counting: it is not here to
+    # release the lock.
+    for counters in list(_every_counters):
+        counters._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -121,7 +121,7 @@ def _moment(kind: str) -> _Tokenizer:
 _TOKENS: Final[dict[type, _Tokenizer]] = {
     type(None): lambda _: "n",
     bool: lambda value: "T" if value else "F",
-    int: _printed("i"),
+    int: lambda value: f"i{value:x};",  # decimal has a limit of digits
     float: lambda value: f"f{value!r};",
     complex: lambda value: f"c{value!r};",
     str: _text("s"),
@@ -132,7 +132,7 @@ _TOKENS: Final[dict[type, _Tokenizer]] = {
     dict: _dict,
     set: _set("{"),
     frozenset: _set("<"),
-    range: lambda value: f"r{value!r};",
+    range: lambda value: _many("r", (value.start, value.stop, value.step)),
     datetime.date: _moment("D"),
     datetime.datetime: _moment("M"),
     datetime.time: _moment("C"),

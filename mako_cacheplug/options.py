@@ -6,6 +6,7 @@ no other; nothing below it sees a string that still wants interpreting.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
@@ -74,9 +75,10 @@ def duration(value: object, option: str = "timeout") -> float:
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-        if seconds >= 0.0:
-            return seconds
+        with contextlib.suppress(OverflowError):
+            seconds = float(value)
+            if seconds >= 0.0:
+                return seconds
     elif isinstance(value, str):
         text = value.strip().lower()
         if text in _NEVER:
@@ -103,7 +105,9 @@ def size(value: object, option: str = "max_bytes") -> int | None:
             return None
         match = _SIZE.fullmatch(text)
         if match:
-            return int(float(match[1]) * _BYTES[match[2]])
+            found = float(match[1]) * _BYTES[match[2]]
+            if found < math.inf:
+                return int(found)
     raise _wrong(option, value, "a size: write bytes, or '64k', '64m', '1g'")
 
 
@@ -136,7 +140,7 @@ def number(
     """
     try:
         found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # any object may be typed here
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         found = math.nan
     if lowest <= found <= highest and found != math.inf:
         return found
@@ -324,6 +328,9 @@ _OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "vary_args": boolean,
     "enabled": boolean,
 }
+
+EVERYWHERE: Final = frozenset(_OPTIONS) - {"key"}
+"""The options that may stand in ``cache_args``: a key is one fragment's."""
 
 ALIASES: Final = {"ttl": "timeout"}
 

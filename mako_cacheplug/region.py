@@ -100,6 +100,7 @@ class CacheRegion:
         except OptionError as error:
             raise error.at(where) from None
         self.name = name
+        self.given = checked
         self.namespace: str = checked.get("namespace", "")
         self.options = CallOptions().replace(checked)
         self.backend = backend
@@ -109,12 +110,13 @@ class CacheRegion:
             codecs.EntryCodec(checked.get("secret", ())),
             self._counters,
         )
-        self._labels = LabelVersions(self._storage, clock)
         self._lock = _lock_of(backend)
+        self._labels = LabelVersions(self._storage, self._lock, clock)
         self._clock = clock
         self._chance = chance
         self._said: set[str] = set()
-        self._plain = keys.join("plain", self.namespace)
+        self.scope = keys.join(self.namespace, name)
+        self._plain = keys.join("plain", self.scope)
 
     def __repr__(self) -> str:
         kind = type(self.backend).__name__
@@ -191,7 +193,7 @@ class CacheRegion:
                 f"the store of region {self.name!r} cannot be emptied:"
                 f" {type(backend).__name__} has no clear()"
             )
-        backend.clear()
+        self._storage.ask(backend.clear)
 
     def stats(self) -> RegionStats:
         """Return the counters of this process."""
@@ -253,13 +255,24 @@ class CacheRegion:
                 )
             )
         ):
-            self._counters.count("hits")
-            if self._counters.hooks:
-                self._counters.emit(EventKind.HIT, key)
+            counters = self._counters
+            counters.hit()
+            if counters.hooks:
+                counters.emit(EventKind.HIT, key)
             return codecs.load_value(entry.value)
         return _Call(
             self, key, creator, call, labels, entry, reachable, must_store
         ).run(now)
+
+    def recreate(
+        self, key: str, creator: Callable[[], object], call: CallOptions
+    ) -> object:
+        """Create and store the value of *key* now, whatever is there."""
+        labels = tuple(map(self.tag_label, call.tags))
+        entry = _Call(
+            self, key, creator, call, labels, NO_VALUE, True, True
+        ).create()
+        return codecs.load_value(entry.value)
 
     def peek(self, key: str) -> object:
         """Return the fresh value of the logical *key*, or ``NO_VALUE``."""
@@ -313,21 +326,10 @@ class CacheRegion:
     ) -> tuple[CacheEntry | NoValue, bool]:
         """Return the valid entry under *key*, and if the store answered."""
         try:
-            if not labels:
-                entry = self._storage.read(key)
-                if entry is NO_VALUE or not entry.labels:
-                    return entry, True
-                known: Mapping[str, str] = {}
-            else:
-                entry, known = self._labels.read_with(key, labels)
-                if entry is NO_VALUE:
-                    return entry, True
-            if not self._labels.are_current(entry.labels, known):
-                return NO_VALUE, True
+            return self._labels.read_valid(key, labels), True
         except BackendError as error:
             self._counters.emit(EventKind.STORE_ERROR, key, error=error)
             return NO_VALUE, False
-        return entry, True
 
     def _entry(
         self,
@@ -413,21 +415,30 @@ class _Call:
         mutex = None
         if self.reachable:
             mutex = region._storage.mutex(self.key, self.call.lease)
-        entry = region._lock.get_or_create(
-            self.key,
-            self.look,
-            self.create,
-            wait=self.call.wait,
-            stale=stale,
-            mutex=mutex,
-        )
-        if entry is self.seen:
-            region._counters.count("stale")
-            region._counters.emit(EventKind.STALE, self.key)
-        else:
-            region._counters.count("misses")
-            region._counters.emit(EventKind.MISS, self.key)
+        try:
+            entry = region._lock.get_or_create(
+                self.key,
+                self.look,
+                self.create,
+                wait=self.call.wait,
+                stale=stale,
+                mutex=mutex,
+            )
+        except BaseException:
+            self.count(NO_VALUE, now)
+            raise
+        self.count(entry, now)
         return codecs.load_value(entry.value)
+
+    def count(self, served: CacheEntry | NoValue, now: float) -> None:
+        """Count this call as one of hit, miss and stale."""
+        name, kind = "misses", EventKind.MISS
+        if served is not NO_VALUE and served is self.seen:
+            name, kind = "stale", EventKind.STALE
+            if served.is_fresh(now):  # another regenerates it, early
+                name, kind = "hits", EventKind.HIT
+        self._region._counters.count(name)
+        self._region._counters.emit(kind, self.key)
 
     def look(self) -> CacheEntry | NoValue:
         """Return the entry that another caller has made since."""

@@ -19,6 +19,7 @@ from mako_cacheplug.options import StoreURL
 __all__ = [
     "GROUP",
     "backend_class",
+    "backend_names",
     "chosen_impl",
     "close_backends",
     "is_backend",
@@ -54,7 +55,12 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 def is_backend(name: str) -> bool:
     """Tell whether *name* is a backend: installed, or known to exist."""
-    return name in _entry_points() or name in _DISTRIBUTIONS
+    return name in backend_names()
+
+
+def backend_names() -> set[str]:
+    """Return the names of all backends: installed, or known to exist."""
+    return {*_entry_points(), *_DISTRIBUTIONS}
 
 
 @functools.cache
@@ -73,8 +79,9 @@ def backend_class(name: str) -> type[CacheBackend]:
                 f" {_DISTRIBUTIONS[name]}"
             )
         else:
-            known = {*_entry_points(), *_DISTRIBUTIONS}
-            message = f"unknown backend {name!r}{nearest(name, known)}"
+            message = (
+                f"unknown backend {name!r}{nearest(name, backend_names())}"
+            )
         raise OptionError(message, option="impl", value=name) from None
     try:
         found = point.load()
@@ -132,20 +139,21 @@ def store_url(
     """
     impl: str | None = None
     bare: str | None = None
-    folder = default_dir
-    for level in reversed(levels):
-        folder = level.get("dir", folder)
+    folders = [level["dir"] for level in levels if "dir" in level]
+    folder = folders[0] if folders else default_dir
+    stronger_dir: str | None = None
     for level in levels:
         impl = impl or chosen_impl(level)
         text = level.get("url")
-        if text is None:
-            continue
-        if "://" not in text:
+        if text is not None and "://" not in text:
             bare = bare or text
-            continue
-        url = StoreURL.parse(text)
-        if bare is None and impl in (None, url.scheme):
-            return _with_folder(url, folder)
+        elif text is not None:
+            url = StoreURL.parse(text)
+            if bare is None and impl in (None, url.scheme):
+                if stronger_dir is not None and url.scheme == "file":
+                    url = dataclasses.replace(url, path="")
+                return _with_folder(url, folder)
+        stronger_dir = stronger_dir or level.get("dir")
     impl = impl or default_impl
     if bare is not None:
         if impl != "memcached":

@@ -51,6 +51,9 @@ def open_storage(
 class EntryStorage(abc.ABC):
     """Entries by logical key.  Safe in threads; raises BackendError only."""
 
+    in_bulk = False
+    """Whether many keys cost one trip, and a trip costs something."""
+
     def __init__(self, backend: CacheBackend, counters: RegionCounters):
         self.backend = backend
         self._counters = counters
@@ -104,25 +107,30 @@ class EntryStorage(abc.ABC):
             answer = action()
         except ValueTooLargeError:
             raise
+        except BackendError as error:
+            self._failed(error)
+            raise
         except Exception as error:
-            self._counters.count("errors")
-            if not self._failing:
-                self._failing = True
-                _log.warning(
-                    "store of region %r fails; going on without it: %s",
-                    self._counters.region,
-                    error,
-                    exc_info=not isinstance(error, BackendError),
-                )
-            if isinstance(error, BackendError):
-                raise
-            raise BackendError(
-                f"{type(error).__name__} from the store: {error}"
-            ) from error
+            raise self._failed(error) from error
         if self._failing:
             self._failing = False
             _log.info("store of region %r answers", self._counters.region)
         return answer
+
+    def _failed(self, error: Exception) -> BackendError:
+        """Count *error*; return it as what callers expect."""
+        self._counters.count("errors")
+        if not self._failing:
+            self._failing = True
+            _log.warning(
+                "store of region %r fails; going on without it: %s",
+                self._counters.region,
+                error,
+                exc_info=not isinstance(error, BackendError),
+            )
+        if isinstance(error, BackendError):
+            return error
+        return BackendError(f"{type(error).__name__} from the store: {error}")
 
 
 class _EntryTable(EntryStorage):
@@ -135,7 +143,14 @@ class _EntryTable(EntryStorage):
         self._set_entry = backend.set_entry
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        return self._get_entry(key)
+        # Without ask(), for the price of a call: this is the hottest line.
+        try:
+            return self._get_entry(key)
+        except BackendError as error:
+            self._failed(error)
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
         found = {}
@@ -174,6 +189,7 @@ class _CodedStorage(EntryStorage):
         counters: RegionCounters,
     ):
         super().__init__(backend, counters)
+        self.in_bulk = isinstance(backend, SupportsBulk)
         self._codec = codec
         self._names: dict[str, str] = {}
 
@@ -197,16 +213,19 @@ class _CodedStorage(EntryStorage):
         names = {self._name(key): key for key in wanted}
         payloads = self.ask(lambda: self._get_many(names))
         found = {}
-        for name, payload in payloads.items():
-            entry = self._decode(names[name], payload)
+        for name, key in names.items():
+            payload = payloads.get(name, NO_VALUE)
+            if payload is NO_VALUE:
+                continue
+            entry = self._decode(key, payload)
             if entry is not NO_VALUE:
-                found[names[name]] = entry
+                found[key] = entry
         return found
 
     def _get_many(self, names: Iterable[str]) -> dict[str, bytes]:
         backend = self.backend
         if isinstance(backend, SupportsBulk):
-            return backend.get_many(names)
+            return dict(backend.get_many(names))
         payloads = {name: backend.get(name) for name in names}
         return {n: p for n, p in payloads.items() if p is not NO_VALUE}
 
@@ -242,7 +261,12 @@ class _CodedStorage(EntryStorage):
             raise _too_large(len(payload), limit)
         name = self._name(key)
         ttl = None if keep == math.inf else keep
-        self.ask(lambda: self.backend.set(name, payload, ttl))
+        try:
+            self.ask(lambda: self.backend.set(name, payload, ttl))
+        except ValueTooLargeError:
+            # Refused by the store itself, which may have kept the old value.
+            self.delete(key)
+            raise
         self._counters.count("bytes_written", len(payload))
 
     def delete(self, key: str) -> None:
@@ -265,6 +289,8 @@ class _QuietMutex:
     """A backend's mutex that gives way where the store is away.
 
     Unable to ask, a caller is its process's creator: the page comes first.
+    Methods are looked up where they are called, inside ``ask``: what a
+    backend returned as its mutex may be anything.
     """
 
     def __init__(self, mutex: CacheMutex, storage: EntryStorage):
@@ -273,19 +299,19 @@ class _QuietMutex:
 
     def acquire(self) -> bool:
         try:
-            return self._ask(self._mutex.acquire)
+            return self._ask(lambda: self._mutex.acquire())
         except BackendError:
             return True
 
     def release(self) -> bool:
         try:
-            return self._ask(self._mutex.release)
+            return self._ask(lambda: self._mutex.release())
         except BackendError:
             return False
 
     def holder(self) -> str | None:
         try:
-            return self._ask(self._mutex.holder)
+            return self._ask(lambda: self._mutex.holder())
         except BackendError:
             return None
 

@@ -34,9 +34,13 @@ __all__ = ["MemoryBackend"]
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 
-_SLOT_BYTES: Final = 240
+_SLOT_BYTES: Final = 340
 """What an entry costs beside its key and value: its object, its floats, the
 record and the place in the ordered dict."""
+
+_LABEL_BYTES: Final = 130
+"""What each label of an entry costs beside its text: a pair in a tuple and
+the version's object."""
 
 
 class _Record:
@@ -92,21 +96,21 @@ class MemoryBackend(CacheBackend):
         return cls(**url.take(max_bytes=options.size, max_entries=_entries))
 
     def get(self, key: str) -> bytes | NoValue:
-        found = self._get(key)
-        return found if isinstance(found, bytes) else NO_VALUE
-
-    def get_entry(self, key: str) -> CacheEntry | NoValue:
-        """Return the entry under *key*; it may have expired."""
-        found = self._get(key)
-        return found if isinstance(found, CacheEntry) else NO_VALUE
-
-    def _get(self, key: str) -> CacheEntry | bytes | NoValue:
         with self._lock:
             record = self._table.get(key)
-            if record is None:
+            if record is None or not isinstance(record.held, bytes):
                 return NO_VALUE
             if record.ends_at is not None and self._clock() >= record.ends_at:
                 self._remove(key)
+                return NO_VALUE
+            self._table.move_to_end(key)
+            return record.held
+
+    def get_entry(self, key: str) -> CacheEntry | NoValue:
+        """Return the entry under *key*; whether it is fresh, it knows."""
+        with self._lock:
+            record = self._table.get(key)
+            if record is None or type(record.held) is not CacheEntry:
                 return NO_VALUE
             self._table.move_to_end(key)
             return record.held
@@ -118,7 +122,10 @@ class MemoryBackend(CacheBackend):
         self, key: str, entry: CacheEntry, ttl: float | None
     ) -> None:
         """Keep *entry* under *key*, replacing what is there."""
-        self._set(key, entry, sys.getsizeof(entry.value), ttl)
+        size = sys.getsizeof(entry.value)
+        for name, version in entry.labels:
+            size += _LABEL_BYTES + sys.getsizeof(name) + len(version)
+        self._set(key, entry, size, ttl)
 
     def _set(
         self,

@@ -1,9 +1,13 @@
-"""What a template *is*: its uri plus a digest of what it does.
+"""What a template *is*: its uri plus a digest of what it says and does.
 
 ``cache.id`` and the compile time are no identity: they differ between
-processes and agree between templates that have nothing in common.  The
-module that Mako generates from a template is: it is the template's source
-with its filters, imports and preprocessing applied, as it will run.
+processes and agree between templates that have nothing in common.
+
+What a template says is its source.  What it does is the module that Mako
+generated from it, with its filters, imports and preprocessing.  The module
+alone would not do: Mako writes the same statements in another order in each
+process.  Nor would the source: it is read from the file when it is asked
+for, and by then the file may be newer than what runs.
 """
 
 from __future__ import annotations
@@ -19,22 +23,26 @@ __all__ = ["identity", "own_uri"]
 
 # Where and when the module was made, not what it does.
 _CIRCUMSTANCES: Final = re.compile(
-    r"^(?:# -\*- coding: .*"
+    r"^(?:# -\*- coding:.*"
     r"|_(?:modified_time|template_filename|template_uri|source_encoding) = .*"
     r")\n",
     re.MULTILINE,
 )
 _METADATA: Final = re.compile(r'"""\n__M_BEGIN_METADATA.*', re.DOTALL)
+_BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
 
-def identity(uri: str, code: str) -> str:
+def identity(uri: str, source: str, code: str) -> str:
     """Return a text that no other template has.
 
     :param uri: as from :func:`own_uri`.
-    :param code: the module that Mako generated.
+    :param source: what the author wrote.
+    :param code: the module that Mako generated; the order of its words does
+        not count.
     """
     told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
-    data = told.encode("utf-8", "surrogatepass")
+    words = sorted(_BETWEEN_WORDS.split(told))
+    data = keys.join(source, " ".join(words)).encode("utf-8", "surrogatepass")
     return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 

@@ -5,6 +5,7 @@ Every private name of Mako's that this package touches is in this module.
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 import threading
@@ -32,7 +33,7 @@ from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
-from mako_cacheplug.registry import backend_class
+from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.identity import identity
 from mako_cacheplug.template.identity import own_uri
@@ -51,6 +52,7 @@ _log = logging.getLogger(__name__)
 
 _DEFNAME: Final = "__M_defname"
 _ABSENT: Final = object()
+_KNOWN_PLANS: Final = 1024
 _PER_CALL: Final = frozenset({"enabled", "vary"})
 _CHOOSE_STORE: Final = frozenset(
     {"dir", "impl", "namespace", "region", "type", "url"}
@@ -80,6 +82,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         self._identity = template_identity(template)
         self._settings: TemplateSettings | None = None
         self._plans: dict[str, FragmentPlan] = {}
+        self._known_plans: dict[str, FragmentPlan] = {}
         self._foreign: dict[str, CacheImpl] = {}
         self._regions: dict[int, CacheRegion] = {}
         self._said: set[str] = set()
@@ -98,7 +101,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         """Take the place of the method that generated code calls."""
         if not self._template.cache_enabled:
             return creator()
-        return self.get_or_create(key, creator, context=context, **kw)
+        return self._serve(key, creator, context, kw)
 
     def get_or_create(
         self, key: object, creation_function: _Creator, **kw: Any
@@ -109,35 +112,77 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             call without a name is ``template.cache.get_or_create()``.
         """
         context = kw.pop("context", None)
+        return self._serve(key, creation_function, context, kw)
+
+    def _serve(
+        self,
+        key: object,
+        creator: _Creator,
+        context: Any,
+        kw: dict[str, object],
+    ) -> object:
         defname = kw.pop(_DEFNAME, None)
         if defname is None:
-            return self._own_value(key, creation_function, kw)
-        if "enabled" in kw:
-            enabled = kw.pop("enabled")
-            if enabled is not None and not options.boolean(enabled, "enabled"):
-                return creation_function()
+            return self._own_value(key, creator, kw)
+        enabled = kw.pop("enabled", None)
+        if enabled is not None and not self._is_on(enabled, str(defname)):
+            return creator()
         vary = kw.pop("vary", None)
-        qualname: str = creation_function.__qualname__
+        qualname: str = creator.__qualname__
         plan = self._plans.get(qualname)
         if plan is None or plan.kw != kw:
             try:
-                plan = self._plan(qualname, defname, creation_function, kw)
+                plan = self._find_plan(qualname, str(defname), creator, kw)
             except ForeignImpl as foreign:
-                return self._ask_foreign(foreign, defname).get_or_create(
-                    key,
-                    creation_function,
-                    **self._handed(foreign, context),
+                impl = self._ask_foreign(foreign, str(defname), vary)
+                return impl.get_or_create(
+                    key, creator, **self._handed(foreign, context)
                 )
+        if enabled is None and not plan.enabled:
+            return creator()
         try:
             logical, labels = plan.variant(
-                key, vary, creation_function, self._child(context)
+                key,
+                plan.vary if vary is None else vary,
+                creator,
+                self._child(context),
+                plan.uses_caller and _has_content(context),
             )
         except KeyTypeError as error:
             self._say_uncached(plan, error)
-            return creation_function()
+            return creator()
         return plan.region.fetch(
-            logical, creation_function, plan.call, labels, must_store=False
+            logical, creator, plan.call, labels, must_store=False
         )
+
+    def _is_on(self, enabled: object, defname: str) -> bool:
+        try:
+            return options.boolean(enabled, "enabled")
+        except OptionError as error:
+            raise error.at(self._where(defname)) from None
+
+    def _find_plan(
+        self,
+        qualname: str,
+        defname: str,
+        creator: _Creator,
+        kw: dict[str, object],
+    ) -> FragmentPlan:
+        """Return the plan for these options, which become the latest."""
+        try:
+            known = keys.token((qualname, kw))
+        except KeyTypeError:
+            known = ""
+        plan = self._known_plans.get(known)
+        if plan is None:
+            plan = self._plan(qualname, defname, creator, kw)
+        with self._guard:
+            if len(self._known_plans) >= _KNOWN_PLANS:
+                self._known_plans.clear()
+            if known:
+                self._known_plans[known] = plan
+            self._plans[qualname] = plan
+        return plan
 
     def _plan(
         self,
@@ -149,20 +194,23 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         where = self._where(defname)
         resolved = self._resolve(kw, where)
         name = fragment_name(qualname)
-        plan = FragmentPlan(
+        return FragmentPlan(
             kw,
             self._note(resolved.region),
             resolved.call,
             self._identity,
             name,
             defname,
-            plans.argument_cells(creator, self._template.module, name),
-            resolved.options.get("vary_args"),
+            plans.argument_cells(creator, self._variables_around(name)),
+            plans.uses_caller(creator),
+            resolved.options,
             where,
         )
-        with self._guard:
-            self._plans[qualname] = plan
-        return plan
+
+    def _variables_around(self, name: str) -> frozenset[str]:
+        if "." not in name:
+            return frozenset()
+        return self._scanned().variables_around(name)
 
     def _resolve(self, given: Mapping[str, object], where: str) -> Resolved:
         settings = self._settings
@@ -225,19 +273,34 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
 
     # -- other plugins of Mako's group -------------------------------------
 
-    def _ask_foreign(self, chosen: ForeignImpl, where: str) -> CacheImpl:
+    def _ask_foreign(
+        self, chosen: ForeignImpl, defname: str, vary: object = None
+    ) -> CacheImpl:
         """Return the plugin that Mako's own group knows by that name."""
-        impl = self._foreign.get(chosen.name)
+        name = chosen.name
+        where = self._where(defname)
+        if vary is not None:
+            raise OptionError(
+                f"option 'vary': the plugin {name!r} does not know it; write"
+                ' cache_key="${...}"',
+                option="vary",
+                value=vary,
+                where=where,
+            )
+        impl = self._foreign.get(name)
         if impl is None:
             try:
-                made = mako_cache._cache_plugins.load(chosen.name)
+                made = mako_cache._cache_plugins.load(name)
             except RuntimeException:
-                try:
-                    backend_class(chosen.name)
-                except OptionError as error:
-                    raise error.at(self._where(where)) from None
-                raise
-            impl = self._foreign[chosen.name] = made(self.cache)
+                known = {*backend_names(), *_plugin_names()}
+                raise OptionError(
+                    f"unknown backend or plugin {name!r}"
+                    f"{options.nearest(name, known)}",
+                    option="impl",
+                    value=name,
+                    where=where,
+                ) from None
+            impl = self._foreign[name] = made(self.cache)
         return impl
 
     def _handed(
@@ -367,13 +430,13 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         return _Place(
             region,
             resolved.call,
-            keys.join("own", region.namespace, self._identity),
+            keys.join("own", region.scope, self._identity),
             keys.token(key),
             self._own_label(region),
         )
 
     def _own_label(self, region: CacheRegion) -> str:
-        return keys.join("owned", region.namespace, self._identity)
+        return keys.join("owned", region.scope, self._identity)
 
     def _places(
         self, fragment: Fragment, key: object = _ABSENT
@@ -414,7 +477,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             with self._guard:
                 possible += [
                     {k: v for k, v in plan.kw.items() if k not in _PER_CALL}
-                    for plan in self._plans.values()
+                    for plan in self._known_plans.values()
                     if plan.name == fragment.name
                 ]
         return possible
@@ -513,6 +576,26 @@ def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
     return kw
 
 
+def _has_content(context: Any) -> bool:
+    """Tell whether a fragment is called with content, as by ``<%call>``.
+
+    Or nested in a def that was called so, whose content it can show.
+    """
+    if context is None:
+        return False
+    stack = context.caller_stack
+    return stack.nextcaller is not None or bool(stack and stack[-1])
+
+
+def _plugin_names() -> set[str]:
+    """Return the names that Mako's own group knows, but for ours."""
+    points = importlib.metadata.entry_points(group="mako.cache")
+    names = {point.name for point in points} | {
+        *mako_cache._cache_plugins.impls
+    }
+    return {n for n in names if n.partition(".")[0] != "cacheplug"}
+
+
 def _default_dir(template: Template) -> str | None:
     folder = getattr(template, "module_directory", None)
     return None if folder is None else os.path.join(folder, "_cacheplug")
@@ -524,9 +607,35 @@ def template_identity(template: Template) -> str:
     One whose generated module cannot be read is nobody else's, in no other
     process.
     """
-    code = compiled_code(template)
     uri = own_uri(template.uri, template.filename)
-    return identity(uri, code or uuid.uuid4().hex)
+    code = compiled_code(template)
+    source = _source(template)
+    if not code or source is None:
+        return identity(uri, uuid.uuid4().hex, "")
+    return identity(uri, source, code)
+
+
+def _source(template: Template) -> str | None:
+    """Return what the author wrote, or ``None`` if it is not that any more.
+
+    "" where only the module is left.
+    """
+    info = getattr(template, "_mmarker", None)
+    path = getattr(info, "template_filename", None)
+    try:
+        # A file is read only now, and may be newer than what runs.
+        if (
+            path
+            and info.template_source is None
+            and os.stat(path).st_mtime > template.module._modified_time
+        ):
+            return None
+        source = info.source
+    except (AttributeError, OSError, TypeError):
+        return ""
+    if isinstance(source, bytes):
+        return source.decode("utf-8", "surrogateescape")
+    return str(source)
 
 
 def compiled_code(template: Template) -> str:

@@ -5,25 +5,26 @@ Made once per fragment and set of tag options, then used at every call.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterator
+from types import CellType
 from types import CodeType
 from types import FunctionType
-from types import ModuleType
+from typing import Any
 from typing import Final
 
 from mako_cacheplug import keys
+from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
 
-__all__ = ["FragmentPlan", "argument_cells", "child_token"]
+__all__ = ["FragmentPlan", "argument_cells", "child_token", "uses_caller"]
 
 _NOT_ARGUMENTS: Final = frozenset({"context", "pageargs"})
-_VARARGS: Final = 0x04
-_VARKEYWORDS: Final = 0x08
 
-Cell = tuple[int, int | None]
-"""Where an argument is: a cell of the creator's closure, or a cell of the
-closure of the function in it."""
+Cell = tuple[int, ...]
+"""Where an argument is: the way to it through closures, from the creator's,
+by the numbers of their cells."""
 
 
 class FragmentPlan:
@@ -36,7 +37,8 @@ class FragmentPlan:
     :param name: which fragment of the template.
     :param default_key: what Mako passes as key if the author gave none.
     :param cells: the arguments, from :func:`argument_cells`.
-    :param vary_args: the option; ``None`` if not given.
+    :param takes_content: from :func:`uses_caller`.
+    :param given: the checked options of all levels.
     :param where: the fragment in words.
     """
 
@@ -44,11 +46,14 @@ class FragmentPlan:
         "call",
         "cells",
         "default_key",
+        "enabled",
         "kw",
         "label",
         "name",
         "prefix",
         "region",
+        "uses_caller",
+        "vary",
         "vary_args",
         "where",
     )
@@ -62,7 +67,8 @@ class FragmentPlan:
         name: str,
         default_key: str,
         cells: tuple[Cell, ...],
-        vary_args: bool | None,
+        takes_content: bool,
+        given: dict[str, Any],
         where: str,
     ):
         self.kw = kw
@@ -73,7 +79,10 @@ class FragmentPlan:
         self.label = variants_label(region, identity, name)
         self.default_key = default_key
         self.cells = cells
-        self.vary_args = vary_args
+        self.vary_args: bool | None = given.get("vary_args")
+        self.vary: object = given.get("vary")
+        self.enabled: bool = given.get("enabled", True)
+        self.uses_caller = takes_content
         self.where = where
 
     def variant(
@@ -82,6 +91,7 @@ class FragmentPlan:
         vary: object,
         creator: FunctionType,
         child: str,
+        has_content: bool = False,
     ) -> tuple[str, tuple[str, ...]]:
         """Return one call's logical key and the labels beside its tags.
 
@@ -91,10 +101,16 @@ class FragmentPlan:
         :param key: what Mako passes as key.
         :param vary: the option; ``None`` if not given.
         :param child: from :func:`child_token`, or "".
+        :param has_content: whether what it shows is its caller's too.
         :raises KeyTypeError: if an argument, the key or the vary option
             cannot be in a key.
         """
         base = "" if key == self.default_key else "k" + keys.token(key)
+        if has_content and not base:
+            raise KeyTypeError(
+                "what it shows depends on the content that it is called with",
+                value_type=type(creator),
+            )
         rest = ""
         vary_args = not base if self.vary_args is None else self.vary_args
         if self.cells and vary_args:
@@ -112,7 +128,7 @@ class FragmentPlan:
 
 def fragment_prefix(region: CacheRegion, identity: str, name: str) -> str:
     """Return the start of all of a fragment's logical keys."""
-    return keys.join("fragment", region.namespace, identity, name)
+    return keys.join("fragment", region.scope, identity, name)
 
 
 def variants_label(region: CacheRegion, identity: str, name: str) -> str:
@@ -120,7 +136,7 @@ def variants_label(region: CacheRegion, identity: str, name: str) -> str:
 
     With ``"k"`` and a key's token appended: of all variants with that key.
     """
-    return keys.join("variants", region.namespace, identity, name)
+    return keys.join("variants", region.scope, identity, name)
 
 
 def child_token(identity: str) -> str:
@@ -131,64 +147,91 @@ def child_token(identity: str) -> str:
 def _contents(
     creator: FunctionType, cells: tuple[Cell, ...]
 ) -> Iterator[object]:
-    closure = creator.__closure__ or ()
-    for cell, inner in cells:
-        value = closure[cell].cell_contents
-        if inner is not None:
-            value = value.__closure__[inner].cell_contents
-        yield value
+    for *inner, last in cells:
+        function = creator
+        for step in inner:
+            function = (function.__closure__ or ())[step].cell_contents
+        try:
+            yield (function.__closure__ or ())[last].cell_contents
+        except ValueError:
+            yield ...  # Not assigned, as in a branch that was not taken.
 
 
 def argument_cells(
-    creator: FunctionType, module: ModuleType, name: str
+    creator: FunctionType, around: Collection[str]
 ) -> tuple[Cell, ...]:
     """Return where the arguments of a fragment are found at each call.
 
-    Its own are what Mako's lambda closes over.  A nested def also sees the
-    arguments of the defs around it, which its function closes over.
+    Its own are what Mako's lambda closes over.  A nested fragment also sees
+    the arguments and variables of the functions around it: its function
+    closes over them, or over other nested functions that do.
 
     :param creator: the lambda that Mako passes.
-    :param module: the template's module.
-    :param name: the fragment's, with the names of the functions around it.
+    :param around: the variables of the functions around the fragment.
     """
-    code: CodeType = creator.__code__
     cells: list[Cell] = []
-    for index, variable in enumerate(code.co_freevars):
-        if not variable.startswith("__M_"):
-            if variable not in _NOT_ARGUMENTS:
-                cells.append((index, None))
-            continue
-        function = (creator.__closure__ or ())[index].cell_contents
-        if isinstance(function, FunctionType):
-            around = _arguments_around(module, name)
-            cells.extend(
-                (index, inner)
-                for inner, seen in enumerate(function.__code__.co_freevars)
-                if seen in around
-            )
+    seen: set[CodeType] = set()
+
+    def search(function: FunctionType, path: Cell, known: bool) -> None:
+        if function.__code__ in seen:
+            return
+        seen.add(function.__code__)
+        names = function.__code__.co_freevars
+        closure = function.__closure__ or ()
+        for index, (name, cell) in enumerate(zip(names, closure, strict=True)):
+            place = (*path, index)
+            if name in around or (known and _is_argument(name)):
+                cells.append(place)
+                continue
+            content = _content(cell)
+            if around and isinstance(content, FunctionType):
+                search(content, place, False)
+
+    search(creator, (), True)
     return tuple(cells)
 
 
-def _arguments_around(module: ModuleType, name: str) -> frozenset[str]:
-    """Return the names of the arguments of all functions around *name*."""
-    top, *path = name.split(".")
-    # A cached function has been replaced under its own name.
-    function = getattr(module, f"__M_{top}", getattr(module, top, None))
-    code: CodeType | None = getattr(function, "__code__", None)
-    names: set[str] = set()
-    for inner in path:
-        if code is None:
-            break
-        count = code.co_argcount + code.co_kwonlyargcount
-        count += bool(code.co_flags & _VARARGS)
-        count += bool(code.co_flags & _VARKEYWORDS)
-        names.update(code.co_varnames[:count])
-        code = next(
-            (
-                constant
-                for constant in code.co_consts
-                if isinstance(constant, CodeType) and constant.co_name == inner
-            ),
-            None,
-        )
-    return frozenset(names - _NOT_ARGUMENTS)
+def uses_caller(creator: FunctionType) -> bool:
+    """Tell whether a fragment may show the content it is called with.
+
+    :param creator: the lambda that Mako passes.
+    """
+    seen: set[CodeType] = set()
+    waiting = [creator]
+    while waiting:
+        function = waiting.pop()
+        code = function.__code__
+        if code in seen:
+            continue
+        seen.add(code)
+        if _mentions(code, "caller"):
+            return True
+        reached = [_content(cell) for cell in function.__closure__ or ()]
+        # A cached function has been renamed, and Mako's lambda calls it so.
+        reached += [
+            function.__globals__.get(name)
+            for name in code.co_names
+            if name.startswith("__M_")
+        ]
+        waiting += [f for f in reached if isinstance(f, FunctionType)]
+    return False
+
+
+def _mentions(code: CodeType, name: str) -> bool:
+    known = (code.co_names, code.co_varnames, code.co_freevars, code.co_consts)
+    return any(name in names for names in known) or any(
+        _mentions(constant, name)
+        for constant in code.co_consts
+        if isinstance(constant, CodeType)
+    )
+
+
+def _is_argument(name: str) -> bool:
+    return not name.startswith("__M_") and name not in _NOT_ARGUMENTS
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None

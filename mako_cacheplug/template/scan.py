@@ -15,6 +15,8 @@ __all__ = ["Fragment", "Scan", "fragment_name", "scan"]
 
 _CALL: Final = "_ctx_get_or_create"
 _DEFNAME: Final = "__M_defname"
+_GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
+_CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,17 @@ class Scan(NamedTuple):
     functions: frozenset[str]
     """The names of all defs, blocks and bodies, as in ``defname``."""
 
+    variables: dict[str, frozenset[str]]
+    """For each function, by its name with those around it, its arguments
+    and what it assigns; not what it takes from the context."""
+
+    def variables_around(self, name: str) -> frozenset[str]:
+        """Return the variables of all functions around *name*."""
+        path = name.split(".")[:-1]
+        around = (".".join(path[: n + 1]) for n in range(len(path)))
+        found: frozenset[str] = frozenset()
+        return found.union(*(self.variables.get(a, ()) for a in around))
+
 
 def fragment_name(qualname: str) -> str:
     """Return a fragment's name from its creator's ``__qualname__``."""
@@ -62,13 +75,19 @@ def scan(code: str) -> Scan:
     """
     scanner = _Scanner()
     scanner.visit(ast.parse(code))
-    return Scan(scanner.found, frozenset(scanner.functions))
+    variables = {
+        name: frozenset(v for v in found if not v.startswith("__M_"))
+        - _GIVEN_BY_MAKO
+        for name, found in scanner.variables.items()
+    }
+    return Scan(scanner.found, frozenset(scanner.functions), variables)
 
 
 class _Scanner(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[Fragment] = []
         self.functions: set[str] = set()
+        self.variables: dict[str, set[str]] = {}
         self._path: list[str] = []
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # ast's name
@@ -76,6 +95,23 @@ class _Scanner(ast.NodeVisitor):
         self._path.append(node.name)
         self.generic_visit(node)
         self._path.pop()
+
+    def visit_arg(self, node: ast.arg) -> None:
+        self._note(node.arg)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:  # ast's name
+        self.visit(node.body)
+
+    def visit_Assign(self, node: ast.Assign) -> None:  # ast's name
+        if not _is_from_context(node.value):
+            self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:  # ast's name
+        if isinstance(node.ctx, ast.Store):
+            self._note(node.id)
+
+    def _note(self, variable: str) -> None:
+        self.variables.setdefault(".".join(self._path), set()).add(variable)
 
     def visit_Call(self, node: ast.Call) -> None:  # ast's name
         if isinstance(node.func, ast.Attribute) and node.func.attr == _CALL:
@@ -108,3 +144,23 @@ class _Scanner(ast.NodeVisitor):
                 has_key,
             )
         )
+
+
+def _is_from_context(value: ast.expr) -> bool:
+    """Tell whether Mako takes a name from the context, or a namespace."""
+    if isinstance(value, ast.Subscript):  # with strict_undefined
+        return _is_getter(value.value)
+    if not isinstance(value, ast.Call):
+        return False
+    function = value.func
+    if isinstance(function, ast.Name):
+        return function.id == "_mako_get_namespace"
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "get"
+        and _is_getter(function.value)
+    )
+
+
+def _is_getter(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in _CONTEXT_GETTERS

@@ -25,6 +25,9 @@ from mako_cacheplug.registry import store_url
 
 __all__ = ["ForeignImpl", "Resolved", "TemplateSettings"]
 
+_OTHER_REGION: Final = options.STORE_ONLY | {"namespace", "secret"}
+"""Options on a tag that make another region of the one it names."""
+
 _guard: Final = threading.Lock()
 _regions: Final[
     weakref.WeakKeyDictionary[CacheBackend, dict[object, CacheRegion]]
@@ -52,7 +55,7 @@ class Resolved(NamedTuple):
     region: CacheRegion
     call: CallOptions
     options: dict[str, Any]
-    """The checked options of tag and page."""
+    """The checked options of tag, page and ``cache_args``."""
 
 
 class TemplateSettings:
@@ -70,8 +73,10 @@ class TemplateSettings:
         default_impl: str,
         default_dir: str | None,
     ):
-        given = dict(cache_args)
-        self._own = options.check_options(given, "cache_args")
+        given = _without_prefix(cache_args)
+        self._own = options.check_options(
+            given, "cache_args", allowed=options.EVERYWHERE
+        )
         self._named: Mapping[str, object] = self._own.get("regions", {})
         self._default_impl = default_impl
         self._default_dir = default_dir
@@ -96,21 +101,30 @@ class TemplateSettings:
         :raises ForeignImpl: if the store is not one of ours.
         """
         own = self._own
+        given = _without_prefix(given)
         name = given.get("region") or own.get("region")
         named = self._named.get(str(name))
         self._refuse_foreign(given, named, where)
         tag = options.check_options(given, where)
         levels: list[Mapping[str, Any]] = [tag]
+        backend: CacheBackend | None = None
         if name is not None:
             region = self._region(str(name), where)
             if not isinstance(region, CacheRegion):
                 levels.append(region)
-            elif not tag.keys() & options.STORE_ONLY:
-                return Resolved(region, region.options.replace(tag), tag)
+            elif not tag.keys() & _OTHER_REGION:
+                call = region.options.replace(tag)
+                return Resolved(region, call, {**own, **tag})
+            else:
+                levels.append(region.given)
+                if not tag.keys() & options.STORE_ONLY:
+                    backend = region.backend
         levels.append(own)
         try:
-            url = store_url(levels, self._default_impl, self._default_dir)
-            backend = open_backend(url)
+            if backend is None:
+                url = store_url(levels, self._default_impl, self._default_dir)
+                backend = open_backend(url)
+                name = name or url.scheme
         except OptionError as error:
             raise error.at(where) from None
         merged: dict[str, Any] = {}
@@ -119,8 +133,8 @@ class TemplateSettings:
         kept: dict[str, Any] = {
             k: merged[k] for k in ("namespace", "secret") if k in merged
         }
-        region = _shared_region(backend, str(name or url.scheme), kept)
-        return Resolved(region, CallOptions().replace(merged), tag)
+        region = _shared_region(backend, str(name), kept)
+        return Resolved(region, CallOptions().replace(merged), merged)
 
     def _refuse_foreign(
         self, given: Mapping[str, object], named: object, where: str
@@ -169,6 +183,14 @@ class TemplateSettings:
             value=region,
             where="cache_args",
         )
+
+
+def _without_prefix(given: Mapping[str, object]) -> dict[str, object]:
+    """Return *given* with ``cacheplug.file``, Mako's name, as ``file``."""
+    impl = given.get("impl")
+    if isinstance(impl, str) and impl.partition(".")[0] == "cacheplug":
+        return {**given, "impl": impl.partition(".")[2] or None}
+    return dict(given)
 
 
 def _shared_region(

@@ -1,0 +1,281 @@
+"""A store that is away, and a store that returns rubbish: never the page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mako.template import Template
+
+from mako_cacheplug import keys
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import SupportsBulk
+from mako_cacheplug.api import SupportsClear
+from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.api import SupportsPrune
+from mako_cacheplug.api import SupportsUsage
+from mako_cacheplug.events import EventKind
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.options import CallOptions
+from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.testing.base import Suite
+from mako_cacheplug.testing.base import Watched
+from mako_cacheplug.testing.harness import StoreHarness
+
+__all__ = ["FailureSuite", "HostileBytesSuite"]
+
+_PAGE = (
+    '<%def name="box(n)" cached="True" cache_tags="t">box ${n}</%def>'
+    "${box(1)}, ${box(2)}"
+)
+
+
+def _methods(backend: CacheBackend, key: str) -> dict[str, Callable[[], Any]]:
+    """Return a call of every method that asks the store."""
+    calls: dict[str, Callable[[], Any]] = {
+        "get": lambda: backend.get(key),
+        "set": lambda: backend.set(key, b"x", 60.0),
+        "delete": lambda: backend.delete(key),
+    }
+    if isinstance(backend, SupportsBulk):
+        calls["get_many"] = lambda: backend.get_many([key, key + "2"])
+        calls["set_many"] = lambda: backend.set_many({key: b"x"}, 60.0)
+        calls["delete_many"] = lambda: backend.delete_many([key, key + "2"])
+    if isinstance(backend, SupportsMutex):
+        mutex = backend.mutex(key, 30.0)
+        calls["mutex.acquire"] = mutex.acquire
+        calls["mutex.holder"] = mutex.holder
+    if isinstance(backend, SupportsClear):
+        calls["clear"] = backend.clear
+    if isinstance(backend, SupportsPrune):
+        calls["prune"] = backend.prune
+    if isinstance(backend, SupportsUsage):
+        calls["usage"] = backend.usage
+    return calls
+
+
+class FailureSuite(Suite):
+    """A store that is away costs a miss and an event, in bounded time."""
+
+    def test_making_a_backend_asks_nothing(
+        self, harness: StoreHarness
+    ) -> None:
+        with harness.unavailable():
+            began = time.monotonic()
+            backend = harness.make_backend()
+            took = time.monotonic() - began
+            backend.close()
+        assert took < harness.failure_seconds
+
+    def test_every_method_raises_backend_error(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        """And no other error: a region turns this one into a miss."""
+        quiet = []
+        with harness.unavailable():
+            for name, call in _methods(backend, harness.key()).items():
+                began = time.monotonic()
+                try:
+                    call()
+                except BackendError as error:
+                    assert str(error), f"{name}: an error without a message"
+                else:
+                    quiet.append(name)
+                took = time.monotonic() - began
+                assert took < harness.failure_seconds, f"{name}: {took:.1f} s"
+        assert quiet == [], "these claim to have worked"
+
+    def test_connected_backend_raises_backend_error_only(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        """One that was at work when the store went may not have noticed."""
+        calls = _methods(backend, harness.key())
+        for call in calls.values():
+            call()
+        backend.set(harness.key(), b"x", 60.0)
+        with harness.unavailable():
+            for name, call in _methods(backend, harness.key()).items():
+                began = time.monotonic()
+                try:
+                    call()
+                except BackendError as error:
+                    assert str(error), f"{name}: an error without a message"
+                took = time.monotonic() - began
+                assert took < harness.failure_seconds, f"{name}: {took:.1f} s"
+
+    def test_close_while_away(self, harness: StoreHarness) -> None:
+        backend = harness.make_backend()
+        backend.set(harness.key(), b"x", 60.0)
+        with harness.unavailable():
+            backend.close()
+            backend.close()
+
+    def test_region_creates_while_away(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        watched = Watched(harness, backend)
+        with harness.unavailable():
+            began = time.monotonic()
+            made = watched.region.get_or_create("k", lambda: "made")
+            took = time.monotonic() - began
+        assert made == "made"
+        # One question, then the mutex is not even asked.
+        assert took < 2 * harness.failure_seconds
+        kinds = [event.kind for event in watched.events]
+        assert EventKind.STORE_ERROR in kinds
+        assert watched.region.stats().errors >= 1
+
+    def test_invalidation_while_away_is_loud(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        """Silent, it would go on serving what it should have removed."""
+        watched = Watched(harness, backend)
+        with harness.unavailable():
+            with pytest.raises(BackendError):
+                watched.region.invalidate("k")
+            with pytest.raises(BackendError):
+                watched.region.invalidate_tags("news")
+
+    def test_page_renders_while_away(self, harness: StoreHarness) -> None:
+        template = Template(  # noqa: S702  # nothing here is a user's
+            _PAGE,
+            cache_impl="cacheplug",
+            cache_args={"url": harness.url(), "namespace": harness.mark},
+        )
+        with harness.unavailable():
+            assert template.render() == "box 1, box 2"
+        assert template.render() == "box 1, box 2"
+
+    def test_store_is_used_again_after_its_return(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        key = harness.key()
+        backend.set(key, b"before", 60.0)
+        with harness.unavailable():
+            for _ in range(3):
+                with contextlib.suppress(BackendError):
+                    backend.get(key)
+        end = time.monotonic() + harness.recovery_seconds
+        while True:
+            try:
+                backend.set(key, b"after", 60.0)
+                break
+            except BackendError:
+                assert time.monotonic() < end, "it does not come back"
+                time.sleep(0.02)
+        assert backend.get(key) == b"after"
+
+
+class _Canary:
+    """When it is unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def _spoiled(good: bytes, other: bytes, folder: Path) -> dict[str, bytes]:
+    """Return payloads that are none, by what is wrong with them."""
+    middle = len(good) // 2
+    flipped = {
+        f"bit {place}": good[:place]
+        + bytes([good[place] ^ 0x10])
+        + good[place + 1 :]
+        for place in (0, 3, 4, 8, 9, 20, 29, 33, middle, len(good) - 1)
+    }
+    return {
+        "empty": b"",
+        "one byte": good[:1],
+        "magic only": good[:4],
+        "cut in the header": good[:20],
+        "cut in the value": good[:-1],
+        "too long": good + b"x",
+        "twice": good * 2,
+        "other entry": other,
+        "text": b"<b>foreign</b>",
+        "zeros": bytes(100_000),
+        "huge lengths": good[:4] + b"\xff" * 60,
+        "huge but plausible": good[:29] + b"\xff" * 8 + good[37:],
+        "pickle": pickle.dumps(_Canary(folder)),
+        "old version": good[:3] + b"\0" + good[4:],
+        **flipped,
+    }
+
+
+class HostileBytesSuite(Suite):
+    """What is in the store is not trusted: an entry, or a miss."""
+
+    def test_hostile_bytes_are_a_miss_and_are_repaired(
+        self, harness: StoreHarness, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "unpickled"
+        watched = Watched(harness, backend)
+        region, events = watched.region, watched.events
+        logical = keys.join("kit", harness.mark)
+        name = keys.storage_key(logical)
+
+        def fetch(value: str) -> object:
+            return region.fetch(logical, lambda: value, region.options)
+
+        region.fetch(logical + "2", lambda: "other", region.options)
+        assert fetch("value") == "value"
+        good = harness.raw_get(name)
+        other = harness.raw_get(keys.storage_key(logical + "2"))
+        assert good is not None, f"nothing is stored under {name}"
+        assert other is not None
+        for what, payload in _spoiled(good, other, folder).items():
+            events.clear()
+            harness.raw_set(name, payload)
+            assert fetch(f"new: {what}") == f"new: {what}"
+            kinds = [event.kind for event in events]
+            assert EventKind.UNREADABLE in kinds, f"{what}: no event"
+            events.clear()
+            assert fetch("not needed") == f"new: {what}", "not repaired"
+            assert [event.kind for event in events] == [EventKind.HIT]
+        assert not folder.exists(), "a pickle was loaded"
+
+    def test_hostile_bytes_do_not_break_a_page(
+        self, harness: StoreHarness, backend: CacheBackend
+    ) -> None:
+        """Planted under every key that the page reads: fragments, labels."""
+        names: set[str] = set()
+
+        class Spying(CacheRegion):
+            def fetch(
+                self,
+                key: str,
+                creator: Callable[[], object],
+                call: CallOptions,
+                labels: tuple[str, ...] = (),
+                *,
+                must_store: bool = True,
+            ) -> object:
+                tags = tuple(map(self.tag_label, call.tags))
+                names.update(map(keys.storage_key, (key, *labels, *tags)))
+                return super().fetch(
+                    key, creator, call, labels, must_store=must_store
+                )
+
+        region = Spying(backend, namespace=harness.mark)
+        template = Template(  # noqa: S702  # nothing here is a user's
+            _PAGE,
+            cache_impl="cacheplug",
+            cache_args={"regions": {"kit": region}, "region": "kit"},
+        )
+        for rubbish in (b"", b"rubbish", b"mcp\x01" + b"\xff" * 40):
+            assert template.render() == "box 1, box 2"
+            assert len(names) >= 4
+            for name in names:
+                harness.raw_set(name, rubbish)
+        assert template.render() == "box 1, box 2"
+        hits = region.stats().hits
+        assert template.render() == "box 1, box 2"
+        assert region.stats().hits == hits + 2

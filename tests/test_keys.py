@@ -1,0 +1,263 @@
+"""No two things that can be told apart have one key."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import decimal
+import enum
+import subprocess
+import sys
+import uuid
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from mako_cacheplug import keys
+from mako_cacheplug.exceptions import KeyTypeError
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+class Size(enum.IntEnum):
+    RED = 1
+
+
+class Bits(enum.Flag):
+    A = 1
+    B = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+_any_text = st.text(st.characters(), max_size=6)
+_scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(0, 3),
+    st.floats(allow_nan=False),
+    st.complex_numbers(allow_nan=False),
+    _any_text,
+    st.sampled_from(["", "1", "n", "T", "i1;", "s1:a", ")", "(", "0:"]),
+    _any_text.map(Markup),
+    st.binary(max_size=4),
+    st.dates(),
+    st.datetimes(timezones=st.none() | st.just(datetime.timezone.utc)),
+    st.times(),
+    st.timedeltas(),
+    st.decimals(allow_nan=False),
+    st.uuids(),
+    st.sampled_from([*Colour, *Size, *Bits, Bits.A | Bits.B]),
+    st.builds(range, st.integers(-3, 3), st.integers(-3, 3)),
+    st.builds(Point, st.integers(0, 2), st.integers(0, 2)),
+    st.builds(Pair, st.integers(0, 2), st.integers(0, 2)),
+)
+_hashable = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(tuple)
+        | st.frozensets(inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+_values = st.recursive(
+    _hashable,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(_hashable, inner, max_size=3)
+        | st.sets(_hashable, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def told_apart(value: object) -> object:
+    """Return *value* so that ``==`` compares types, and bits, too."""
+    kind = type(value)
+    if isinstance(value, (list, tuple)):
+        return kind, tuple(told_apart(one) for one in value)
+    if isinstance(value, dict):
+        items = value.items()
+        return kind, tuple((told_apart(k), told_apart(v)) for k, v in items)
+    if isinstance(value, (set, frozenset)):
+        return kind, frozenset(told_apart(one) for one in value)
+    if isinstance(value, (float, complex, decimal.Decimal, range)):
+        return kind, repr(value)  # -0.0, 1.0 and 1.00
+    return kind, value
+
+
+@settings(max_examples=200)
+@given(_values, _values)
+def test_tokens_differ_if_and_only_if_the_values_do(
+    one: object, other: object
+) -> None:
+    same = told_apart(one) == told_apart(other)
+    assert (keys.token(one) == keys.token(other)) is same
+
+
+@settings(max_examples=150)
+@given(st.lists(_values, max_size=3), st.lists(_values, max_size=3))
+def test_a_list_of_tokens_can_be_read_in_one_way_only(
+    one: list[object], other: list[object]
+) -> None:
+    def joined(values: list[object]) -> str:
+        return "".join(map(keys.token, values))
+
+    same = told_apart(one) == told_apart(other)
+    assert (joined(one) == joined(other)) is same
+
+
+_part = st.one_of(st.text(max_size=4), st.sampled_from(["", "1:", "0:", "1"]))
+
+
+@settings(max_examples=200)
+@given(st.lists(_part, max_size=4), st.lists(_part, max_size=4))
+def test_joined_parts_differ_if_and_only_if_the_parts_do(
+    one: list[str], other: list[str]
+) -> None:
+    assert (keys.join(*one) == keys.join(*other)) is (one == other)
+
+
+@given(st.lists(_part, max_size=3), _part, st.lists(_part, max_size=3), _part)
+def test_what_is_appended_is_one_last_part(
+    one: list[str], tail: str, other: list[str], end: str
+) -> None:
+    if len(one) == len(other):
+        same = keys.join(*one) + tail == keys.join(*other) + end
+        assert same is ((one, tail) == (other, end))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (1, "1"),
+        (1, 1.0),
+        (0.0, -0.0),
+        (None, "None"),
+        ("a", Markup("a")),
+        ("a", b"a"),
+        ([1], (1,)),
+        ({1}, frozenset({1})),
+        ((1, 2), (12,)),
+        (("a", "b"), ("ab",)),
+        (((1,), 2), (1, (2,))),
+        ({"a": 1}, [("a", 1)]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        (Colour.RED, Size.RED),
+        (Size.RED, 1),
+        (Bits.A, Bits.A | Bits.B),
+        (Point(1, 2), (1, 2)),
+        (Point(1, 2), Pair(1, 2)),
+        (decimal.Decimal("1.0"), decimal.Decimal("1.00")),
+        (datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1)),
+        (
+            datetime.datetime(2020, 1, 1, fold=0),
+            datetime.datetime(2020, 1, 1, fold=1),
+        ),
+        ("\ud800", "\ud801"),
+        (range(3), range(0, 3, 2)),
+    ],
+)
+def test_near_misses_are_told_apart(one: object, other: object) -> None:
+    assert keys.token(one) != keys.token(other)
+    assert keys.storage_key(keys.token(one)) != keys.storage_key(
+        keys.token(other)
+    )
+
+
+def test_the_order_of_a_set_does_not_count() -> None:
+    names = [f"name {i}" for i in range(50)]
+    assert keys.token(set(names)) == keys.token({*names[::-1]})
+
+
+def test_huge_numbers_have_tokens() -> None:
+    huge = 10**5000  # more digits than str() prints
+    assert keys.token(huge) != keys.token(huge + 1)
+    assert keys.token(range(huge)) != keys.token(range(huge + 1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        lambda: 1,
+        str,
+        collections.OrderedDict(a=1),
+        collections.deque([1]),
+        bytearray(b"x"),
+        iter([]),
+        [[{"a": object()}]],
+        {1: object()},
+        type("Text", (str,), {})("x"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused_by_its_type(
+    value: object,
+) -> None:
+    with pytest.raises(KeyTypeError, match=r"type [\w.]+ cannot be in"):
+        keys.token(value)
+
+
+def test_the_refused_type_is_attached() -> None:
+    with pytest.raises(KeyTypeError, match="OrderedDict") as caught:
+        keys.token([collections.OrderedDict()])
+    assert caught.value.value_type is collections.OrderedDict
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    with pytest.raises(KeyTypeError, match="nested too deep"):
+        keys.token(loop)
+
+
+@given(st.text(st.characters()))
+def test_a_storage_key_is_plain_whatever_the_logical_key(text: str) -> None:
+    name = keys.storage_key(text)
+    assert len(name) == 45
+    assert name.isascii()
+    assert name.replace(":", "").isalnum()
+    assert keys.storage_key(text) == name
+
+
+def test_tokens_are_the_same_in_every_process() -> None:
+    code = (
+        "import uuid, datetime; from mako_cacheplug import keys;"
+        "print(keys.storage_key(keys.token(({'a', 'b', 'c', 1}, {'k': None},"
+        " uuid.UUID(int=5), datetime.date(2020, 1, 1)))))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    value = (
+        {"a", "b", "c", 1},
+        {"k": None},
+        uuid.UUID(int=5),
+        datetime.date(2020, 1, 1),
+    )
+    assert found == {keys.storage_key(keys.token(value))}

@@ -1,0 +1,167 @@
+"""Labels as versions: gone or changed is invalid, whatever the reason."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+import pytest
+
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.backends.null import NullBackend
+from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.labels import LabelVersions
+from mako_cacheplug.lock import DogpileLock
+from mako_cacheplug.options import StoreURL
+from mako_cacheplug.storage import EntryStorage
+from mako_cacheplug.storage import open_storage
+from mako_cacheplug.testing import ManualClock
+
+
+class PlainMemory(CacheBackend):
+    """Memory by way of the codec, each key a trip."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryBackend()
+
+    @classmethod
+    def from_url(cls, url: StoreURL) -> PlainMemory:
+        return cls()
+
+    def get(self, key: str) -> bytes | NoValue:
+        return self.memory.get(key)
+
+    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
+        self.memory.set(key, payload, ttl)
+
+    def delete(self, key: str) -> None:
+        self.memory.delete(key)
+
+    def close(self) -> None:
+        self.memory.close()
+
+
+class BulkMemory(PlainMemory):
+    """The same, many keys in one trip."""
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        found = {key: self.get(key) for key in keys}
+        return {k: p for k, p in found.items() if p is not NO_VALUE}
+
+    def set_many(
+        self, payloads: Mapping[str, bytes], ttl: float | None
+    ) -> None:
+        raise NotImplementedError
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture(params=[MemoryBackend, PlainMemory, BulkMemory])
+def storage(request: pytest.FixtureRequest) -> EntryStorage:
+    make: Callable[[], CacheBackend] = request.param
+    return open_storage(make(), EntryCodec(), RegionCounters("r"))
+
+
+@pytest.fixture
+def labels(storage: EntryStorage, clock: ManualClock) -> LabelVersions:
+    return LabelVersions(storage, DogpileLock(), clock)
+
+
+def put(
+    storage: EntryStorage, key: str, versions: tuple[tuple[str, str], ...]
+) -> CacheEntry:
+    entry = CacheEntry(f"value of {key}", 1.0, labels=versions)
+    storage.write(key, entry, 60.0, None, None)
+    return entry
+
+
+def test_versions_are_made_once_and_differ(labels: LabelVersions) -> None:
+    first = labels.current(["a", "b", "a"])
+    assert [name for name, _ in first] == ["a", "b"]
+    assert len({version for _, version in first}) == 2
+    assert all(len(version) >= 16 for _, version in first)
+    assert labels.current(["b", "a"]) == first[::-1]
+    assert labels.current([]) == ()
+
+
+def test_an_entry_is_valid_while_all_its_labels_are(
+    storage: EntryStorage, labels: LabelVersions
+) -> None:
+    entry = put(storage, "k", labels.current(["a", "b"]))
+    free = put(storage, "free", ())
+    for expected in ((), ("a",), ("a", "b"), ("a", "b", "unknown")):
+        assert labels.read_valid("k", expected) == entry
+    labels.invalidate("unknown")
+    assert labels.read_valid("k", ()) == entry
+    labels.invalidate("b")
+    for expected in ((), ("a",), ("b",), ("a", "b")):
+        assert labels.read_valid("k", expected) is NO_VALUE
+    assert labels.read_valid("free", ()) == free
+    assert labels.read_valid("missing", ("a",)) is NO_VALUE
+
+
+def test_an_entry_made_under_the_old_version_stays_invalid(
+    storage: EntryStorage, labels: LabelVersions
+) -> None:
+    versions = labels.current(["a"])
+    labels.invalidate("a")  # while its creation is under way
+    renewed = labels.current(["a"])
+    assert renewed != versions
+    put(storage, "k", versions)
+    assert labels.read_valid("k", ("a",)) is NO_VALUE
+    entry = put(storage, "k", renewed)
+    assert labels.read_valid("k", ("a",)) == entry
+
+
+def test_invalidating_twice_or_the_unknown_is_nothing(
+    labels: LabelVersions,
+) -> None:
+    labels.invalidate("a")
+    labels.current(["a"])
+    labels.invalidate("a")
+    labels.invalidate("a")
+
+
+def test_two_that_make_a_version_at_once_end_with_one(
+    storage: EntryStorage, labels: LabelVersions
+) -> None:
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait(30)
+        labels.current(["a"])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    versions = labels.current(["a"])
+    assert labels.current(["a"]) == versions
+    put(storage, "k", versions)
+    assert labels.read_valid("k", ("a",)) is not NO_VALUE
+
+
+def test_a_store_that_keeps_no_versions_makes_misses(
+    clock: ManualClock,
+) -> None:
+    storage = open_storage(NullBackend(), EntryCodec(), RegionCounters("r"))
+    labels = LabelVersions(storage, DogpileLock(), clock)
+    assert labels.current(["a"]) != labels.current(["a"])
+    assert labels.read_valid("k", ("a",)) is NO_VALUE
+
+
+def test_a_version_that_never_was_matches_nothing(
+    storage: EntryStorage, labels: LabelVersions
+) -> None:
+    put(storage, "k", (("a", ""),))
+    assert labels.read_valid("k", ("a",)) is NO_VALUE
+    assert labels.read_valid("k", ()) is NO_VALUE

@@ -1,0 +1,143 @@
+"""The package's table of contents, and which way its imports run."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mako_cacheplug
+
+ROOT = Path(mako_cacheplug.__file__).parent
+ABOVE = {"template", "testing", "cli", "contrib"}
+CORE = [
+    path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path.relative_to(ROOT).parts[0] not in ABOVE
+]
+
+LAYERS = [
+    {"exceptions", "entry"},
+    {"lock", "events", "options", "codec", "keys", "api"},
+    {"storage", "registry", "backends"},
+    {"labels"},
+    {"region"},
+    {"regions"},
+    {"decorators"},
+    {"__init__"},
+]
+"""From the bottom to the top; within one, imports do not go in a circle."""
+
+
+def test_the_table_of_contents_is_complete() -> None:
+    for name in mako_cacheplug.__all__:
+        assert hasattr(mako_cacheplug, name)
+    public = {name for name in vars(mako_cacheplug) if name[0].isupper()}
+    assert public <= set(mako_cacheplug.__all__)
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert mako_cacheplug.__version__ == importlib.metadata.version(
+        "mako-cacheplug"
+    )
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        mako_cacheplug.nonsense  # noqa: B018  # it is looked up
+
+
+def test_the_logger_is_quiet_by_default() -> None:
+    handlers = logging.getLogger("mako_cacheplug").handlers
+    assert any(isinstance(h, logging.NullHandler) for h in handlers)
+
+
+def test_nothing_is_imported_but_the_library_and_markupsafe() -> None:
+    code = (
+        "import sys; before = {*sys.modules}\n"
+        "import mako_cacheplug, mako_cacheplug.backends.memory,"
+        " mako_cacheplug.backends.null\n"
+        "import json; print(json.dumps([*({*sys.modules} - before)]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    packages = {name.partition(".")[0] for name in json.loads(found.stdout)}
+    foreign = packages - sys.stdlib_module_names
+    assert foreign == {"mako_cacheplug", "markupsafe"}
+
+
+def imported(path: Path) -> set[str]:
+    """Return what *path* imports when it runs, types aside."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return names
+
+
+def test_there_is_a_core_to_check() -> None:
+    assert {path.stem for path in CORE} >= {"region", "lock", "memory"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_core_knows_no_mako(path: Path) -> None:
+    for name in imported(path):
+        assert name.partition(".")[0] != "mako"
+        parts = name.split(".")
+        if parts[0] == "mako_cacheplug" and len(parts) > 1:
+            assert parts[1] not in ABOVE, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    layer_of = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "mako_cacheplug":
+            continue
+        other = parts[1]
+        if path.parent == ROOT / "backends" and other == "backends":
+            continue
+        assert layer_of[other] <= layer_of[own], f"{own} imports {other}"
+
+
+def test_imports_do_not_go_in_a_circle() -> None:
+    graph = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): {
+            ".".join(name.split(".")[1:]) for name in imported(path)
+        }
+        for path in CORE
+    }
+    done: set[str] = set()
+
+    def walk(module: str, chain: tuple[str, ...]) -> None:
+        assert module not in chain, f"circle: {(*chain, module)}"
+        if module in done:
+            return
+        for name in graph[module]:
+            for other in (name, name.rpartition(".")[0]):
+                if other in graph:
+                    walk(other, (*chain, module))
+        done.add(module)
+
+    for module in graph:
+        walk(module, ())
