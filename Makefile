@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DISTRIBUTIONS := . plugins/file plugins/memcached
 TESTS := tests $(wildcard plugins/*/tests)
-SOURCES := mako_cacheplug plugins/*/mako_cacheplug_* templates_test benchmarks tools
+SOURCES := mako_cacheplug plugins/file/mako_cacheplug_file plugins/memcached/mako_cacheplug_memcached templates_test benchmarks tools
 METADATA := $(wildcard setup.cfg pyproject.toml plugins/*/setup.cfg plugins/*/pyproject.toml)
 PORT ?= 8000
 

@@ -134,7 +134,9 @@ def percentile(values: list[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
-def run(name: str, url: str, processes: int, threads: int, trials: int) -> None:
+def run(
+    name: str, url: str, processes: int, threads: int, trials: int
+) -> None:
     """Print one line for the cold and one for the expired trials."""
     herd = Herd(url, processes, threads)
     who = f"{processes} x {threads}"

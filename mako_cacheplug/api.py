@@ -106,8 +106,10 @@ class CacheBackend(ABC):
 
         :param ttl: seconds after which the store may forget it; ``None``
             for never.  A store may forget anything at any time; it must not
-            do so on purpose before *ttl* while it has room.
-        :raises ValueTooLargeError: if the store refuses the size.
+            do so on purpose before *ttl* while it has room, nor keep it
+            more than a few seconds longer.
+        :raises ValueTooLargeError: if the store refuses the size; what was
+            under *key* is gone then.
         :raises BackendError: if it could not be stored.
         """
 

@@ -76,7 +76,15 @@ class CachedFunction(Generic[_P, _R]):
         key: Callable[..., object] | None,
         given: dict[str, object],
     ):
-        name = f"{function.__module__}.{function.__qualname__}"
+        own_name = getattr(function, "__qualname__", None)
+        if own_name is None or ("<lambda>" in own_name and not namespace):
+            raise OptionError(
+                f"cached() on {function!r}: it has no name of its own to be"
+                " cached under; decorate a function made with def"
+                + (", or give a namespace" if own_name else ""),
+                value=function,
+            )
+        name = f"{function.__module__}.{own_name}"
         if inspect.iscoroutinefunction(function):
             raise OptionError(
                 f"cached() on {name}: a coroutine cannot be cached",
@@ -89,6 +97,14 @@ class CachedFunction(Generic[_P, _R]):
         self._key = key
         self._given = given
         self._signature = inspect.signature(function)
+        self._keywords = next(
+            (
+                parameter.name
+                for parameter in self._signature.parameters.values()
+                if parameter.kind is parameter.VAR_KEYWORD
+            ),
+            None,
+        )
         self._region = region
         self._resolved: tuple[CacheRegion, CallOptions, str] | None = None
 
@@ -155,6 +171,10 @@ class CachedFunction(Generic[_P, _R]):
                 return keys.token(self._key(*args, **kwargs))
             bound = self._signature.bind(*args, **kwargs)
             bound.apply_defaults()
+            if self._keywords is not None:
+                # Their order is the caller's whim.
+                given = bound.arguments[self._keywords]
+                bound.arguments[self._keywords] = dict(sorted(given.items()))
             return keys.token(bound.arguments)
         except KeyTypeError as error:
             raise KeyTypeError(

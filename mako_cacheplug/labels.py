@@ -53,13 +53,14 @@ class LabelVersions:
     ) -> CacheEntry | NoValue:
         """Return the entry under *key* if all of its labels are current.
 
-        :param expected: labels that it will have, as far as is known: where
-            the store handles many keys in one trip, they come along.
+        :param expected: labels that it must have: one that was stored
+            without them would survive their invalidation.  Where the store
+            handles many keys in one trip, their versions come along.
         """
         storage = self._storage
         if not (expected and storage.in_bulk):
             entry = storage.read(key)
-            if entry is NO_VALUE or not entry.labels:
+            if entry is NO_VALUE or not (entry.labels or expected):
                 return entry
             known: Mapping[str, str] = {}
         else:
@@ -68,6 +69,10 @@ class LabelVersions:
             if entry is NO_VALUE:
                 return entry
             known = {name: str(e.value) for name, e in found.items()}
+        if expected:
+            names = [name for name, _ in entry.labels]
+            if not all(label in names for label in expected):
+                return NO_VALUE
         return entry if self._are_current(entry.labels, known) else NO_VALUE
 
     def _are_current(

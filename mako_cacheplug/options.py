@@ -426,16 +426,18 @@ class StoreURL:
             )
             places = tuple(_host(one) for one in hosts.split(",") if one)
         except ValueError as error:
+            # Without what may be a password.
+            shown = f"{scheme}://{hosts}{slash}{path}"
             raise OptionError(
-                f"option 'url': {text!r}: {error}", option="url", value=text
+                f"option 'url': {shown!r}: {error}", option="url", value=shown
             ) from None
         names = [name for name, _ in pairs]
         for name in names:
             if names.count(name) > 1:
                 raise OptionError(
-                    f"option {name!r} is given twice in the url {text!r}",
+                    f"option {name!r} is given twice in a {scheme}:// url",
                     option=name,
-                    value=text,
+                    value=name,
                 )
         return cls(
             scheme.strip().lower(),

@@ -88,6 +88,14 @@ class CacheRegion:
         **given: object,
     ) -> None:
         where = f"region {name!r}"
+        if not isinstance(url, (str, CacheBackend)):
+            raise OptionError(
+                f"option 'url': {url!r} is neither a URL such as"
+                " 'memory://' nor a CacheBackend",
+                option="url",
+                value=url,
+                where=where,
+            )
         checked = options.check_options(
             given, where, allowed=options.REGION_ONLY - options.STORE_ONLY
         )
@@ -347,6 +355,8 @@ class CacheRegion:
         return CacheEntry(stored, began, until, cost, versions)
 
     def _write(self, key: str, entry: CacheEntry, call: CallOptions) -> None:
+        if call.keep <= 0.0:
+            return  # Never of any use; and stores take 0 for "never ends".
         try:
             self._storage.write(
                 key, entry, call.keep, call.compress, call.max_value_bytes

@@ -168,10 +168,11 @@ class _EntryTable(EntryStorage):
         compress: int | None,
         limit: int | None,
     ) -> None:
-        value_bytes = len(entry.value)  # type: ignore[arg-type]  # str or bytes: made by dump_value
-        if limit is not None and value_bytes > limit:
-            self.delete(key)
-            raise _too_large(value_bytes, limit)
+        if limit is not None:
+            size = _value_bytes(entry.value)
+            if size > limit:
+                self.delete(key)
+                raise _too_large(size, limit)
         ttl = None if keep == math.inf else keep
         self.ask(lambda: self._set_entry(key, entry, ttl))
 
@@ -314,6 +315,13 @@ class _QuietMutex:
             return self._ask(lambda: self._mutex.holder())
         except BackendError:
             return None
+
+
+def _value_bytes(value: object) -> int:
+    """Return how long *value* is, or would be in UTF-8."""
+    if isinstance(value, str) and not value.isascii():
+        value = value.encode("utf-8", "surrogatepass")
+    return len(value)  # type: ignore[arg-type]  # text or bytes: made by dump_value
 
 
 def _too_large(size: int, limit: int) -> ValueTooLargeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable
@@ -313,3 +314,33 @@ def test_an_invalidation_that_cannot_reach_the_store_raises() -> None:
 
     with pytest.raises(BackendError, match="away"):
         f.invalidate()
+
+
+def test_the_order_of_keywords_is_the_callers_whim(
+    region: CacheRegion,
+) -> None:
+    calls: list[object] = []
+
+    @cached(region)
+    def shown(**options: int) -> str:
+        calls.append(options)
+        return str(len(calls))
+
+    assert shown(a=1, b=2) == shown(b=2, a=1) == "1"
+    shown.invalidate(b=2, a=1)
+    assert shown(a=1, b=2) == "2"
+
+
+def test_what_has_no_name_of_its_own_needs_a_namespace(
+    region: CacheRegion,
+) -> None:
+    def double(number: int) -> int:
+        return 2 * number
+
+    with pytest.raises(OptionError, match="no name of its own"):
+        cached(region)(functools.partial(double, 1))
+    with pytest.raises(OptionError, match="or give a namespace"):
+        cached(region)(lambda: 1)
+    one = cached(region, namespace="one")(lambda: 1)
+    two = cached(region, namespace="two")(lambda: 2)
+    assert (one(), two()) == (1, 2)

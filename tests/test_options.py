@@ -350,3 +350,10 @@ def test_the_query_is_taken_with_parsers() -> None:
         url.take(max_byte=options.size)
     with pytest.raises(OptionError, match="'max_bytes'"):
         StoreURL.parse("memory://?max_bytes=x").take(max_bytes=options.size)
+
+
+def test_an_error_shows_no_password() -> None:
+    for text in ("redis://u:hunter2@h:99999", "redis://u:hunter2@h/?a=1&a=2"):
+        with pytest.raises(OptionError) as caught:
+            StoreURL.parse(text)
+        assert "hunter2" not in f"{caught.value} {caught.value.value}"

@@ -189,6 +189,17 @@ def test_a_namespace_keeps_applications_apart(backend: CacheBackend) -> None:
     assert bare.get("k") == ""
 
 
+def test_a_name_keeps_regions_apart(backend: CacheBackend) -> None:
+    short = CacheRegion(backend, name="short")
+    long = CacheRegion(backend, name="long")
+    short.set("k", "short")
+    assert long.get("k") is None
+    long.set("k", "long")
+    long.invalidate("k")
+    assert short.get("k") == "short"
+    assert CacheRegion(backend, name="short").get("k") == "short"
+
+
 # -- time --------------------------------------------------------------------
 
 
@@ -695,3 +706,53 @@ def test_a_raising_hook_breaks_nothing(
 def test_a_region_shows_its_name_and_store() -> None:
     shown = repr(CacheRegion("memory://", name="short"))
     assert shown == "<CacheRegion 'short' on MemoryBackend>"
+
+
+def test_a_tag_that_comes_later_counts(
+    backend: CacheBackend, make: Numbers
+) -> None:
+    region = CacheRegion(backend)
+    assert region.get_or_create("k", make) == "value 1"
+    assert region.get_or_create("k", make, tags="news") == "value 2"
+    assert region.get_or_create("k", make, tags="news") == "value 2"
+    region.invalidate_tags("news")
+    assert region.get_or_create("k", make, tags="news") == "value 3"
+
+
+def test_creations_under_one_new_tag_do_not_undo_each_other(
+    backend: CacheBackend,
+) -> None:
+    region = CacheRegion(backend, tags="news")
+
+    def create_at_once(names: list[str]) -> None:
+        start = threading.Barrier(len(names))
+
+        def call(name: str) -> None:
+            start.wait(LONG)
+            region.get_or_create(name, lambda: "made")
+
+        team = [threading.Thread(target=call, args=(n,)) for n in names]
+        for thread in team:
+            thread.start()
+        for thread in team:
+            thread.join(LONG)
+
+    for trial in range(20):
+        region.invalidate_tags("news")
+        names = [f"{trial} {number}" for number in range(8)]
+        create_at_once(names)
+        assert [region.get(name) for name in names] == ["made"] * 8
+
+
+def test_what_is_never_of_use_is_not_stored(
+    backend: CacheBackend, make: Numbers
+) -> None:
+    region = CacheRegion(backend, timeout=0, grace=0)
+    assert region.get_or_create("k", make) == "value 1"
+    assert region.get_or_create("k", make) == "value 2"
+    assert region.stats().bytes_written == 0
+
+
+def test_a_store_that_is_none_is_told() -> None:
+    with pytest.raises(OptionError, match="neither a URL"):
+        CacheRegion(None)  # type: ignore[arg-type]  # the mistake

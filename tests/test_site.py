@@ -79,9 +79,11 @@ def test_threads_get_the_uncached_pages(
 
 
 def test_threads_create_each_fragment_once(cached: TemplateLookup) -> None:
-    demo.render_all(cached, [(FRONT, GUEST)] * 2 * demo.THREADS)
+    readers = [(FRONT, reader) for reader in USERS.values()]
+    demo.render_all(cached, readers * demo.THREADS)
     alone = site.make_lookup({"url": "memory://", "namespace": "alone"})
-    render(alone, FRONT)
+    for page, reader in readers:
+        render(alone, page, reader)
     assert creations(cached) == creations(alone)
 
 

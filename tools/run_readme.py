@@ -115,7 +115,7 @@ def _execute(block: Block, page: str, namespace: dict[str, object]) -> str:
     # Lines in front, so that a traceback tells the line of the page.
     code = "\n" * (block.first - 1) + block.code
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(compile(code, page, "exec"), namespace)  # noqa: S102  # its job
+        exec(compile(code, page, "exec"), namespace)  # its job
     return out.getvalue()
 
 

@@ -620,7 +620,7 @@ def _source(template: Template) -> str | None:
 
     "" where only the module is left.
     """
-    info = getattr(template, "_mmarker", None)
+    info: Any = getattr(template, "_mmarker", None)
     path = getattr(info, "template_filename", None)
     try:
         # A file is read only now, and may be newer than what runs.

@@ -159,7 +159,7 @@ def _run_program(harness: StoreHarness, action: str, seed: int = 0) -> int:
 
     :param seed: of its hashes, on which the order of its sets depends.
     """
-    done = subprocess.run(  # noqa: S603  # our own program
+    done = subprocess.run(  # our own program
         [
             sys.executable,
             "-m",
