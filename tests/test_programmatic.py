@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -336,12 +337,13 @@ def test_an_invalidation_that_did_not_happen_is_an_error() -> None:
         cache_impl="cacheplug",
         cache_args={"url": "memcached://127.0.0.1:1/?connect_timeout=0.1"},
     ).cache
-    for use in (
+    uses: list[Callable[[], object]] = [
         lambda: cache.invalidate("k"),
         lambda: cache.invalidate_def("f"),
         lambda: cache.impl.invalidate_tags("t"),
         lambda: cache.impl.invalidate_template(),
-    ):
+    ]
+    for use in uses:
         with pytest.raises(BackendError):
             use()
     assert cache.get("k") is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -310,6 +312,14 @@ def plain(fn):
 <% y = x %>
 <%def name="i()" cached="True">[${y}]</%def>${i()}
 </%def>""",
+    "the error of a try": """
+<%def name="o(x)">
+% try:
+<% raise LookupError(x) %>
+% except LookupError as y:
+<%block cached="True">[${y.args[0]}]</%block>
+% endtry
+</%def>""",
     "the variable of a loop": """
 <%def name="o(x)">
 % for y in [x]:
@@ -502,6 +512,22 @@ def test_eight_threads_on_a_cold_page_create_each_fragment_once() -> None:
     shown = in_threads([lambda: template.render(make=make)] * 8)
     assert shown == ["01234"] * 8
     assert sorted(made) == list(range(5))
+
+
+def test_threads_on_cold_nested_fragments_do_not_disturb_each_other() -> None:
+    source = (
+        '<%def name="o(x)"><%def name="i()" cached="True">${x}</%def>'
+        "${i()}</%def>${o(n)}"
+    )
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(40):
+            template = page(source)
+            calls = [partial(template.render, n=n) for n in range(6)]
+            assert in_threads(calls) == list("012345")
+    finally:
+        sys.setswitchinterval(interval)
 
 
 # -- what cannot be cached ---------------------------------------------------

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import threading
+import time
 from typing import Final
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ __all__ = ["Fragment", "Scan", "fragment_name", "scan"]
 
 _CALL: Final = "_ctx_get_or_create"
 _DEFNAME: Final = "__M_defname"
+
+_parsing: Final = threading.Lock()
 _GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
 _CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})
 
@@ -74,13 +78,25 @@ def scan(code: str) -> Scan:
     :param code: the module's text.
     """
     scanner = _Scanner()
-    scanner.visit(ast.parse(code))
+    scanner.visit(_parse(code))
     variables = {
         name: frozenset(v for v in found if not v.startswith("__M_"))
         - _GIVEN_BY_MAKO
         for name, found in scanner.variables.items()
     }
     return Scan(scanner.found, frozenset(scanner.functions), variables)
+
+
+def _parse(code: str) -> ast.Module:
+    # CPython 3.11 counts how deep the trees of all threads are in one place
+    # and can take another thread's parsing for an error.
+    with _parsing:
+        for _ in range(100):
+            try:
+                return ast.parse(code)
+            except SystemError:
+                time.sleep(0.001)
+        return ast.parse(code)
 
 
 class _Scanner(ast.NodeVisitor):
@@ -109,6 +125,11 @@ class _Scanner(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:  # ast's name
         if isinstance(node.ctx, ast.Store):
             self._note(node.id)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:  # ast's
+        if node.name:
+            self._note(node.name)
+        self.generic_visit(node)
 
     def _note(self, variable: str) -> None:
         self.variables.setdefault(".".join(self._path), set()).add(variable)

@@ -110,11 +110,11 @@ def test_any_key_is_itself_and_no_command(
 @pytest.mark.parametrize(
     ("ttl", "low", "high"),
     [
-        (0.4, 1, 2),
-        (60, 60, 61),
-        (MONTH - 1, MONTH - 1, MONTH),
-        (MONTH, MONTH, MONTH + 2),
-        (10 * MONTH, 10 * MONTH, 10 * MONTH + 2),
+        (0.4, 1, 3),
+        (60, 60, 62),
+        (MONTH - 1, MONTH - 1, MONTH + 1),
+        (MONTH, MONTH, MONTH + 3),
+        (10 * MONTH, 10 * MONTH, 10 * MONTH + 3),
         (None, -1, -1),
     ],
 )
