@@ -639,3 +639,15 @@ def test_a_key_without_a_value_is_not_cached(tick: Ticks) -> None:
     )
     shown = [template.render(tick=tick, key=object()) for _ in range(2)]
     assert shown == ["1", "2"]
+
+
+def test_two_calls_that_define_one_def_each_show_their_own() -> None:
+    call = '<%self:w><%def name="item(z)" cached="True">[{}]</%def></%self:w>'
+    template = page(
+        '<%def name="w()">${caller.item(1)}</%def>'
+        + call.format("a")
+        + call.format("b")
+    )
+    assert [template.render() for _ in range(2)] == ["[a][b]"] * 2
+    template.cache.invalidate_closure("item")
+    assert template.render() == "[a][b]"

@@ -81,7 +81,9 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         self._uri: str = template.uri
         self._identity = template_identity(template)
         self._settings: TemplateSettings | None = None
-        self._plans: dict[str, FragmentPlan] = {}
+        # By the place in the module that asks: its code lives as long as
+        # the template.
+        self._plans: dict[int, FragmentPlan] = {}
         self._known_plans: dict[str, FragmentPlan] = {}
         self._foreign: dict[str, CacheImpl] = {}
         self._regions: dict[int, CacheRegion] = {}
@@ -128,11 +130,11 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         if enabled is not None and not self._is_on(enabled, str(defname)):
             return creator()
         vary = kw.pop("vary", None)
-        qualname: str = creator.__qualname__
-        plan = self._plans.get(qualname)
+        site = id(creator.__code__)
+        plan = self._plans.get(site)
         if plan is None or plan.kw != kw:
             try:
-                plan = self._find_plan(qualname, str(defname), creator, kw)
+                plan = self._find_plan(site, str(defname), creator, kw)
             except ForeignImpl as foreign:
                 impl = self._ask_foreign(foreign, str(defname), vary)
                 return impl.get_or_create(
@@ -163,37 +165,39 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
 
     def _find_plan(
         self,
-        qualname: str,
+        site: int,
         defname: str,
         creator: _Creator,
         kw: dict[str, object],
     ) -> FragmentPlan:
         """Return the plan for these options, which become the latest."""
         try:
-            known = keys.token((qualname, kw))
+            known = keys.token((site, kw))
         except KeyTypeError:
             known = ""
         plan = self._known_plans.get(known)
         if plan is None:
-            plan = self._plan(qualname, defname, creator, kw)
+            plan = self._plan(defname, creator, kw)
         with self._guard:
             if len(self._known_plans) >= _KNOWN_PLANS:
                 self._known_plans.clear()
             if known:
                 self._known_plans[known] = plan
-            self._plans[qualname] = plan
+            self._plans[site] = plan
         return plan
 
     def _plan(
         self,
-        qualname: str,
         defname: str,
         creator: _Creator,
         kw: dict[str, object],
     ) -> FragmentPlan:
         where = self._where(defname)
         resolved = self._resolve(kw, where)
-        name = fragment_name(qualname)
+        name = fragment_name(creator.__qualname__)
+        if "." in name:
+            line = creator.__code__.co_firstlineno
+            name = self._scanned().name_at(name, line)
         return FragmentPlan(
             kw,
             self._note(resolved.region),

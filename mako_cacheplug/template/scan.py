@@ -28,7 +28,11 @@ class Fragment:
     """A cached def, block or page body."""
 
     name: str
-    """The functions around it and its own, joined by dots."""
+    """The functions around it and its own, joined by dots.  With a number,
+    if an earlier fragment has the same: ``<%call>`` may define one twice."""
+
+    line: int
+    """Where the generated module asks for it."""
 
     defname: str
     """Its own function: ``render_x``, or ``x`` if it is nested."""
@@ -58,6 +62,16 @@ class Scan(NamedTuple):
     variables: dict[str, frozenset[str]]
     """For each function, by its name with those around it, its arguments
     and what it assigns; not what it takes from the context."""
+
+    def name_at(self, name: str, line: int) -> str:
+        """Return what the fragment that is asked for in *line* is called.
+
+        :param name: its name without a number.
+        """
+        for fragment in self.fragments:
+            if fragment.line == line and fragment.name.startswith(name):
+                return fragment.name
+        return name
 
     def variables_around(self, name: str) -> frozenset[str]:
         """Return the variables of all functions around *name*."""
@@ -103,6 +117,7 @@ class _Scanner(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[Fragment] = []
         self.functions: set[str] = set()
+        self._times: dict[str, int] = {}
         self.variables: dict[str, set[str]] = {}
         self._path: list[str] = []
 
@@ -155,9 +170,13 @@ class _Scanner(ast.NodeVisitor):
             has_key = True
         else:
             has_key = key != defname
+        name = ".".join(self._path)
+        earlier = self._times.get(name, 0)
+        self._times[name] = earlier + 1
         self.found.append(
             Fragment(
-                ".".join(self._path),
+                f"{name}#{earlier}" if earlier else name,
+                node.lineno,
                 defname,
                 options,
                 frozenset(dynamic),
