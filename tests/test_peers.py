@@ -258,7 +258,7 @@ def overwrite(template: Template, tick: Ticks, payload: bytes | None) -> None:
     template.render(tick=tick)
     impl = template.cache.impl
     assert isinstance(impl, CachePlugImpl)
-    (region,) = impl._regions.values()
+    (region,) = impl._places.used_regions()
     (known,) = region._storage._names.values()  # type: ignore[attr-defined]  # a store of bytes
     stored = region.backend.get(known)
     assert isinstance(stored, bytes)

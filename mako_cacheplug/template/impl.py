@@ -10,13 +10,10 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator
-from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 from typing import ClassVar
 from typing import Final
-from typing import NamedTuple
 
 from mako import cache as mako_cache
 from mako import util
@@ -31,19 +28,16 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.events import RegionStats
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
-from mako_cacheplug.options import CallOptions
-from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.identity import identity
 from mako_cacheplug.template.identity import own_uri
+from mako_cacheplug.template.places import Place
+from mako_cacheplug.template.places import PluginImpl
+from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
-from mako_cacheplug.template.scan import Fragment
 from mako_cacheplug.template.scan import fragment_name
-from mako_cacheplug.template.scan import Scan
-from mako_cacheplug.template.scan import scan
 from mako_cacheplug.template.settings import ForeignImpl
-from mako_cacheplug.template.settings import Resolved
 from mako_cacheplug.template.settings import TemplateSettings
 
 __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
@@ -51,13 +45,7 @@ __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 _log = logging.getLogger(__name__)
 
 _DEFNAME: Final = "__M_defname"
-_ABSENT: Final = object()
 _KNOWN_PLANS: Final = 1024
-_PER_CALL: Final = frozenset({"enabled", "vary"})
-_CHOOSE_STORE: Final = frozenset(
-    {"dir", "impl", "namespace", "region", "type", "url"}
-)
-
 _Creator = FunctionType
 
 
@@ -78,17 +66,21 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         super().__init__(cache)
         template: Template = cache.template
         self._template = template
-        self._uri: str = template.uri
         self._identity = template_identity(template)
-        self._settings: TemplateSettings | None = None
+        self._places = TemplatePlaces(
+            template.uri,
+            self._identity,
+            lambda: compiled_code(template),
+            lambda: TemplateSettings(
+                template.cache_args, self.default_impl, _default_dir(template)
+            ),
+            self._load_plugin,
+        )
         # By the place in the module that asks: its code lives as long as
         # the template.
         self._plans: dict[int, FragmentPlan] = {}
         self._known_plans: dict[str, FragmentPlan] = {}
-        self._foreign: dict[str, CacheImpl] = {}
-        self._regions: dict[int, CacheRegion] = {}
         self._said: set[str] = set()
-        self._scan: Scan | None = None
         self._guard = threading.Lock()
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
@@ -136,10 +128,10 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             try:
                 plan = self._find_plan(site, str(defname), creator, kw)
             except ForeignImpl as foreign:
-                impl = self._ask_foreign(foreign, str(defname), vary)
-                return impl.get_or_create(
-                    key, creator, **self._handed(foreign, context)
+                impl, handed = self._places.foreign(
+                    foreign, str(defname), vary, context
                 )
+                return impl.get_or_create(key, creator, **handed)
         if enabled is None and not plan.enabled:
             return creator()
         try:
@@ -161,7 +153,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         try:
             return options.boolean(enabled, "enabled")
         except OptionError as error:
-            raise error.at(self._where(defname)) from None
+            raise error.at(self._places.where(defname)) from None
 
     def _find_plan(
         self,
@@ -192,48 +184,28 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         creator: _Creator,
         kw: dict[str, object],
     ) -> FragmentPlan:
-        where = self._where(defname)
-        resolved = self._resolve(kw, where)
+        places = self._places
+        where = places.where(defname)
+        region, call, given = places.resolve(kw, where)
         name = fragment_name(creator.__qualname__)
+        around: frozenset[str] = frozenset()
         if "." in name:
-            line = creator.__code__.co_firstlineno
-            name = self._scanned().name_at(name, line)
+            scanned = places.scanned()
+            name = scanned.name_at(name, creator.__code__.co_firstlineno)
+            around = scanned.variables_around(name)
+        places.remember(name, kw)
         return FragmentPlan(
             kw,
-            self._note(resolved.region),
-            resolved.call,
+            region,
+            call,
             self._identity,
             name,
             defname,
-            plans.argument_cells(creator, self._variables_around(name)),
+            plans.argument_cells(creator, around),
             plans.uses_caller(creator),
-            resolved.options,
+            given,
             where,
         )
-
-    def _variables_around(self, name: str) -> frozenset[str]:
-        if "." not in name:
-            return frozenset()
-        return self._scanned().variables_around(name)
-
-    def _resolve(self, given: Mapping[str, object], where: str) -> Resolved:
-        settings = self._settings
-        if settings is None:
-            try:
-                settings = TemplateSettings(
-                    self._template.cache_args,
-                    self.default_impl,
-                    _default_dir(self._template),
-                )
-            except OptionError as error:
-                raise OptionError(
-                    str(error),
-                    option=error.option,
-                    value=error.value,
-                    where=where,
-                ) from None
-            self._settings = settings
-        return settings.resolve(given, where)
 
     def _child(self, context: Any) -> str:
         """Return what tells the child of an inherited template apart.
@@ -261,69 +233,29 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
                 error,
             )
 
-    def _where(self, defname: str) -> str:
-        name = defname.removeprefix("render_")
-        uri = self._uri
-        if defname == "render_body":
-            return f"page {uri!r}"
-        if name.startswith("__M_anon_"):
-            line = name.removeprefix("__M_anon_")
-            return f"block in line {line} of {uri!r}"
-        return f"def {name!r} of {uri!r}"
-
-    def _note(self, region: CacheRegion) -> CacheRegion:
-        self._regions.setdefault(id(region), region)
-        return region
-
-    # -- other plugins of Mako's group -------------------------------------
-
-    def _ask_foreign(
-        self, chosen: ForeignImpl, defname: str, vary: object = None
-    ) -> CacheImpl:
+    def _load_plugin(self, name: str) -> PluginImpl:
         """Return the plugin that Mako's own group knows by that name."""
-        name = chosen.name
-        where = self._where(defname)
-        if vary is not None:
+        try:
+            made = mako_cache._cache_plugins.load(name)
+        except RuntimeException:
+            known = {*backend_names(), *_plugin_names()}
             raise OptionError(
-                f"option 'vary': the plugin {name!r} does not know it; write"
-                ' cache_key="${...}"',
-                option="vary",
-                value=vary,
-                where=where,
-            )
-        impl = self._foreign.get(name)
-        if impl is None:
-            try:
-                made = mako_cache._cache_plugins.load(name)
-            except RuntimeException:
-                known = {*backend_names(), *_plugin_names()}
-                raise OptionError(
-                    f"unknown backend or plugin {name!r}"
-                    f"{options.nearest(name, known)}",
-                    option="impl",
-                    value=name,
-                    where=where,
-                ) from None
-            impl = self._foreign[name] = made(self.cache)
+                f"unknown backend or plugin {name!r}"
+                f"{options.nearest(name, known)}",
+                option="impl",
+                value=name,
+            ) from None
+        impl: PluginImpl = made(self.cache)
         return impl
-
-    def _handed(
-        self, chosen: ForeignImpl, context: Any = None
-    ) -> dict[str, object]:
-        handed = dict(chosen.options)
-        impl = self._foreign[chosen.name]
-        if context is not None and impl.pass_context:
-            handed.setdefault("context", context)
-        return handed
 
     # -- template.cache.get and so on --------------------------------------
 
     def _own_value(
         self, key: object, creator: _Creator, kw: dict[str, object]
     ) -> object:
-        place = self._own(key, kw)
+        place = self._places.own(key, kw)
         return place.region.fetch(
-            place.prefix + place.base, creator, place.call, (place.label,)
+            place.key, creator, place.call, (place.label,)
         )
 
     def get(self, key: object, **kw: Any) -> object:
@@ -337,15 +269,12 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         kw.pop("context", None)
         found: object = NO_VALUE
         if kw.pop(_DEFNAME, None) is None:
-            place = self._own(key, kw)
-            found = place.region.peek(place.prefix + place.base)
-        for fragment in self._with_key(key) if found is NO_VALUE else ():
-            for other in self._places(fragment, key):
-                if isinstance(other, _Foreign):
-                    continue
-                found = other.region.peek(other.prefix + other.base)
-                if found is not NO_VALUE:
-                    return found
+            place = self._places.own(key, kw)
+            found = place.region.peek(place.key)
+        for fragment in self._places.with_key(key):
+            for other in self._places.of(fragment, key):
+                if found is NO_VALUE and isinstance(other, Place):
+                    found = other.region.peek(other.key)
         return None if found is NO_VALUE else found
 
     def set(self, key: object, value: object, **kw: Any) -> None:
@@ -359,10 +288,8 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         """
         kw.pop("context", None)
         kw.pop(_DEFNAME, None)
-        place = self._own(key, kw)
-        place.region.store(
-            place.prefix + place.base, value, place.call, (place.label,)
-        )
+        place = self._places.own(key, kw)
+        place.region.store(place.key, value, place.call, (place.label,))
 
     def put(self, key: object, value: object, **kw: Any) -> None:
         """Do what ``set`` does."""
@@ -382,25 +309,24 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         kw.pop("context", None)
         defname = kw.pop(_DEFNAME, None)
         if defname is not None:
-            self._check_name(defname)
-            for fragment in self._scanned().fragments:
-                if fragment.defname == defname:
-                    self._invalidate_fragment(fragment)
+            for fragment in self._places.named(defname):
+                self._places.invalidate(fragment)
             return
-        place = self._own(key, kw)
-        place.region.discard(place.prefix + place.base)
-        for fragment in self._with_key(key):
-            self._invalidate_fragment(fragment, key)
+        place = self._places.own(key, kw)
+        place.region.discard(place.key)
+        for fragment in self._places.with_key(key):
+            self._places.invalidate(fragment, key)
 
     def invalidate_template(self) -> None:
         """Remove everything that is cached of this template.
 
         :raises BackendError: if a store could not be reached.
         """
-        for fragment in self._scanned().fragments:
-            self._invalidate_fragment(fragment)
-        for region in self._every_region():
-            region.discard_label(self._own_label(region))
+        places = self._places
+        for fragment in places.scanned().fragments:
+            places.invalidate(fragment)
+        for region in places.every_region():
+            region.discard_label(places.own_label(region))
 
     def invalidate_tags(self, *tags: str) -> None:
         """Make every entry with one of *tags* a miss, of any template.
@@ -409,7 +335,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
 
         :raises BackendError: if a store could not be reached.
         """
-        for region in self._every_region():
+        for region in self._places.every_region():
             region.invalidate_tags(*tags)
 
     def stats(self) -> dict[str, RegionStats]:
@@ -418,7 +344,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         Regions are shared: the figures are those of all their templates.
         """
         found: dict[str, RegionStats] = {}
-        for region in list(self._regions.values()):
+        for region in self._places.used_regions():
             stats = region.stats()
             if region.name in found:
                 both = zip(found[region.name], stats, strict=True)
@@ -426,148 +352,11 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             found[region.name] = stats
         return found
 
-    # -- where things are --------------------------------------------------
-
-    def _own(self, key: object, kw: Mapping[str, object]) -> _Place:
-        resolved = self._resolve(kw, f"cache of {self._uri!r}")
-        region = self._note(resolved.region)
-        return _Place(
-            region,
-            resolved.call,
-            keys.join("own", region.scope, self._identity),
-            keys.token(key),
-            self._own_label(region),
-        )
-
-    def _own_label(self, region: CacheRegion) -> str:
-        return keys.join("owned", region.scope, self._identity)
-
-    def _places(
-        self, fragment: Fragment, key: object = _ABSENT
-    ) -> Iterator[_Place | _Foreign]:
-        """Yield where a fragment, or that with a key, can be cached."""
-        where = self._where(fragment.defname)
-        base = ""
-        if fragment.has_key and key is not _ABSENT:
-            base = "k" + keys.token(key)
-        for given in self._possible_options(fragment):
-            try:
-                resolved = self._resolve(given, where)
-            except ForeignImpl as foreign:
-                impl = self._ask_foreign(foreign, fragment.defname)
-                yield _Foreign(impl, self._handed(foreign))
-                continue
-            region = self._note(resolved.region)
-            yield _Place(
-                region,
-                resolved.call,
-                plans.fragment_prefix(region, self._identity, fragment.name),
-                base,
-                plans.variants_label(region, self._identity, fragment.name),
-            )
-
-    def _possible_options(self, fragment: Fragment) -> list[dict[str, object]]:
-        """Return the options of a tag: several if they are expressions."""
-        static = {
-            name: value
-            for name, value in fragment.options.items()
-            if name not in _PER_CALL
-        }
-        possible = [static]
-        if fragment.dynamic & _CHOOSE_STORE:
-            possible += [
-                {**static, "region": name} for name in self._region_names()
-            ]
-            with self._guard:
-                possible += [
-                    {k: v for k, v in plan.kw.items() if k not in _PER_CALL}
-                    for plan in self._known_plans.values()
-                    if plan.name == fragment.name
-                ]
-        return possible
-
-    def _invalidate_fragment(
-        self, fragment: Fragment, key: object = _ABSENT
-    ) -> None:
-        for place in self._places(fragment, key):
-            if isinstance(place, _Foreign):
-                name = fragment.key if fragment.has_key else fragment.defname
-                known = name if key is _ABSENT else key
-                if known is not None:
-                    place.impl.invalidate(known, **place.options)
-                continue
-            place.region.discard(place.prefix + place.base)
-            place.region.discard_label(place.label + place.base)
-
-    def _region_names(self) -> Iterator[str]:
-        regions = self._template.cache_args.get("regions")
-        yield from regions if isinstance(regions, Mapping) else ()
-
-    def _with_key(self, key: object) -> list[Fragment]:
-        return [
-            fragment
-            for fragment in self._scanned().fragments
-            if (
-                fragment.key in (None, key)
-                if fragment.has_key
-                else fragment.defname == key
-            )
-        ]
-
-    def _check_name(self, defname: str) -> None:
-        functions = self._scanned().functions
-        if functions and defname not in functions | {"render_body"}:
-            name = defname.removeprefix("render_")
-            known = {f.removeprefix("render_") for f in functions}
-            raise OptionError(
-                f"no def {name!r} in {self._uri!r}"
-                f"{options.nearest(name, known)}",
-                option="name",
-                value=name,
-            )
-
-    def _every_region(self) -> list[CacheRegion]:
-        """Return the regions that this template's options name."""
-        for fragment in self._scanned().fragments:
-            for _ in self._places(fragment):
-                pass
-        for name in (None, *self._region_names()):
-            try:
-                resolved = self._resolve(
-                    {"region": name}, f"cache of {self._uri!r}"
-                )
-            except ForeignImpl:
-                continue
-            self._note(resolved.region)
-        return list(self._regions.values())
-
-    def _scanned(self) -> Scan:
-        if self._scan is None:
-            self._scan = scan(compiled_code(self._template))
-        return self._scan
-
 
 class MemoryCacheImpl(CachePlugImpl):
     """``cacheplug.memory``: ``CachePlugImpl``, whose default it is anyway."""
 
     default_impl = "memory"
-
-
-class _Place(NamedTuple):
-    """Where something is cached."""
-
-    region: CacheRegion
-    call: CallOptions
-    prefix: str
-    base: str
-    label: str
-
-
-class _Foreign(NamedTuple):
-    """Another plugin's impl, and the options to hand to it."""
-
-    impl: CacheImpl
-    options: dict[str, object]
 
 
 # -- Mako's privacy --------------------------------------------------------

@@ -136,6 +136,10 @@ class TemplateSettings:
         region = _shared_region(backend, str(name), kept)
         return Resolved(region, CallOptions().replace(merged), merged)
 
+    def region_names(self) -> list[str]:
+        """Return the names of the regions in ``cache_args``."""
+        return list(self._named)
+
     def _refuse_foreign(
         self, given: Mapping[str, object], named: object, where: str
     ) -> None:

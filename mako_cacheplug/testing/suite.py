@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -15,24 +16,24 @@ import pytest
 
 from mako_cacheplug import api
 
-# Before the suites are imported: their assertions then tell what differs.
-pytest.register_assert_rewrite(
-    *(
-        f"mako_cacheplug.testing.{name}"
-        for name in (
-            "contract",
-            "failure",
-            "forks",
-            "herd",
-            "keys",
-            "mutex",
-            "pages",
-            "powers",
-            "processes",
-            "running",
-        )
-    )
+_REWRITTEN = (
+    "contract",
+    "failure",
+    "forks",
+    "herd",
+    "keys",
+    "mutex",
+    "pages",
+    "powers",
+    "processes",
+    "running",
 )
+
+# Before the suites are imported: their assertions then tell what differs.
+# What somebody has imported already is left as it is.
+for _name in _REWRITTEN:
+    if f"{__package__}.{_name}" not in sys.modules:
+        pytest.register_assert_rewrite(f"{__package__}.{_name}")
 
 from mako_cacheplug.testing.base import Suite  # noqa: E402  # see above
 from mako_cacheplug.testing.contract import ContractSuite  # noqa: E402

@@ -1,0 +1,302 @@
+"""What one template caches, and where: its fragments and their regions.
+
+For rendering, which asks about one fragment, and for invalidation, which has
+to find them all without having rendered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+from typing import Protocol
+
+from mako_cacheplug import keys
+from mako_cacheplug import options
+from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.options import CallOptions
+from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.template import plan as plans
+from mako_cacheplug.template.scan import Fragment
+from mako_cacheplug.template.scan import Scan
+from mako_cacheplug.template.scan import scan
+from mako_cacheplug.template.settings import ForeignImpl
+from mako_cacheplug.template.settings import Resolved
+from mako_cacheplug.template.settings import TemplateSettings
+
+__all__ = ["ForeignPlace", "Place", "PluginImpl", "TemplatePlaces"]
+
+_ABSENT: Final = object()
+_REMEMBERED_OPTIONS: Final = 1024
+_PER_CALL: Final = frozenset({"enabled", "vary"})
+_CHOOSE_STORE: Final = frozenset(
+    {"dir", "impl", "namespace", "region", "type", "url"}
+)
+
+
+class PluginImpl(Protocol):
+    """What is needed of another plugin's ``CacheImpl``."""
+
+    pass_context: bool
+
+    def get_or_create(
+        self, key: Any, creation_function: Any, **kw: Any
+    ) -> Any:
+        """As in Mako."""
+
+    def invalidate(self, key: Any, **kw: Any) -> None:
+        """As in Mako."""
+
+
+class Place(NamedTuple):
+    """Where something is cached."""
+
+    region: CacheRegion
+    call: CallOptions
+    key: str
+    label: str
+    """The label of all variants of this key."""
+
+
+class ForeignPlace(NamedTuple):
+    """Another plugin's impl, and the options to hand to it."""
+
+    impl: PluginImpl
+    options: dict[str, object]
+
+
+class TemplatePlaces:
+    """The places of one template.  Safe in threads.
+
+    :param uri: the template's, for errors.
+    :param identity: what the template is.
+    :param code: returns the module that Mako generated, or "".
+    :param settings: makes the template's settings; called at the first use.
+    :param load_plugin: returns the impl of Mako's own group with a name.
+    :raises OptionError: from every method, for an option that is unknown or
+        wrong.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        identity: str,
+        code: Callable[[], str],
+        settings: Callable[[], TemplateSettings],
+        load_plugin: Callable[[str], PluginImpl],
+    ):
+        self._uri = uri
+        self._identity = identity
+        self._code = code
+        self._make_settings = settings
+        self._load_plugin = load_plugin
+        self._settings: TemplateSettings | None = None
+        self._plugins: dict[str, PluginImpl] = {}
+        self._regions: dict[int, CacheRegion] = {}
+        self._scan: Scan | None = None
+        self._given: dict[tuple[str, str], dict[str, object]] = {}
+        self._guard = threading.Lock()
+
+    def resolve(self, given: Mapping[str, object], where: str) -> Resolved:
+        """Return region and policy for a tag's options.
+
+        :raises ForeignImpl: if the store is not one of ours.
+        """
+        resolved = self._known_settings(where).resolve(given, where)
+        self._regions.setdefault(id(resolved.region), resolved.region)
+        return resolved
+
+    def _known_settings(self, where: str) -> TemplateSettings:
+        settings = self._settings
+        if settings is None:
+            try:
+                settings = self._settings = self._make_settings()
+            except OptionError as error:
+                raise OptionError(
+                    str(error),
+                    option=error.option,
+                    value=error.value,
+                    where=where,
+                ) from None
+        return settings
+
+    def remember(self, fragment: str, given: dict[str, object]) -> None:
+        """Note the options that a fragment was called with.
+
+        Where they are expressions, an invalidation cannot know them.
+        """
+        with self._guard:
+            if len(self._given) >= _REMEMBERED_OPTIONS:
+                self._given.clear()
+            self._given[fragment, repr(given)] = given
+
+    def where(self, defname: str) -> str:
+        """Return a fragment in words, for errors."""
+        name = defname.removeprefix("render_")
+        uri = self._uri
+        if defname == "render_body":
+            return f"page {uri!r}"
+        if name.startswith("__M_anon_"):
+            line = name.removeprefix("__M_anon_")
+            return f"block in line {line} of {uri!r}"
+        return f"def {name!r} of {uri!r}"
+
+    def foreign(
+        self,
+        chosen: ForeignImpl,
+        defname: str,
+        vary: object = None,
+        context: Any = None,
+    ) -> ForeignPlace:
+        """Return the plugin that Mako's own group knows by that name."""
+        name = chosen.name
+        where = self.where(defname)
+        if vary is not None:
+            raise OptionError(
+                f"option 'vary': the plugin {name!r} does not know it; write"
+                ' cache_key="${...}"',
+                option="vary",
+                value=vary,
+                where=where,
+            )
+        impl = self._plugins.get(name)
+        if impl is None:
+            try:
+                impl = self._plugins[name] = self._load_plugin(name)
+            except OptionError as error:
+                raise error.at(where) from None
+        handed = dict(chosen.options)
+        if context is not None and impl.pass_context:
+            handed.setdefault("context", context)
+        return ForeignPlace(impl, handed)
+
+    def own(self, key: object, given: Mapping[str, object]) -> Place:
+        """Return the place of a value that is not a fragment's."""
+        region, call, _ = self.resolve(given, f"cache of {self._uri!r}")
+        prefix = keys.join("own", region.scope, self._identity)
+        return Place(
+            region, call, prefix + keys.token(key), self.own_label(region)
+        )
+
+    def own_label(self, region: CacheRegion) -> str:
+        """Return the label of all such values."""
+        return keys.join("owned", region.scope, self._identity)
+
+    def of(
+        self, fragment: Fragment, key: object = _ABSENT
+    ) -> Iterator[Place | ForeignPlace]:
+        """Yield where a fragment, or that with a key, can be cached."""
+        where = self.where(fragment.defname)
+        base = ""
+        if fragment.has_key and key is not _ABSENT:
+            base = "k" + keys.token(key)
+        for given in self._possible_options(fragment, where):
+            try:
+                region, call, _ = self.resolve(given, where)
+            except ForeignImpl as foreign:
+                yield self.foreign(foreign, fragment.defname)
+                continue
+            parts = (region, self._identity, fragment.name)
+            yield Place(
+                region,
+                call,
+                plans.fragment_prefix(*parts) + base,
+                plans.variants_label(*parts) + base,
+            )
+
+    def _possible_options(
+        self, fragment: Fragment, where: str
+    ) -> list[dict[str, object]]:
+        """Return the options of a tag: several if they are expressions."""
+        static = {
+            name: value
+            for name, value in fragment.options.items()
+            if name not in _PER_CALL
+        }
+        possible = [static]
+        if fragment.dynamic & _CHOOSE_STORE:
+            possible += [
+                {**static, "region": name}
+                for name in self._known_settings(where).region_names()
+            ]
+            with self._guard:
+                possible += [
+                    {k: v for k, v in given.items() if k not in _PER_CALL}
+                    for (name, _), given in self._given.items()
+                    if name == fragment.name
+                ]
+        return possible
+
+    def invalidate(self, fragment: Fragment, key: object = _ABSENT) -> None:
+        """Remove all variants of a fragment, or those with a key.
+
+        :raises BackendError: if a store could not be reached.
+        """
+        for place in self.of(fragment, key):
+            if isinstance(place, Place):
+                place.region.discard(place.key)
+                place.region.discard_label(place.label)
+                continue
+            name = fragment.key if fragment.has_key else fragment.defname
+            known = name if key is _ABSENT else key
+            if known is not None:
+                place.impl.invalidate(known, **place.options)
+
+    def with_key(self, key: object) -> list[Fragment]:
+        """Return the fragments that can have *key*, theirs or Mako's."""
+        return [
+            fragment
+            for fragment in self.scanned().fragments
+            if (
+                fragment.key in (None, key)
+                if fragment.has_key
+                else fragment.defname == key
+            )
+        ]
+
+    def named(self, defname: str) -> list[Fragment]:
+        """Return the cached fragments of that name, nested ones too.
+
+        :raises OptionError: if there is no def or block of that name.
+        """
+        functions = self.scanned().functions
+        if functions and defname not in functions | {"render_body"}:
+            name = defname.removeprefix("render_")
+            known = {f.removeprefix("render_") for f in functions}
+            raise OptionError(
+                f"no def {name!r} in {self._uri!r}"
+                f"{options.nearest(name, known)}",
+                option="name",
+                value=name,
+            )
+        return [f for f in self.scanned().fragments if f.defname == defname]
+
+    def every_region(self) -> list[CacheRegion]:
+        """Return the regions that this template's options name."""
+        for fragment in self.scanned().fragments:
+            for _ in self.of(fragment):
+                pass
+        where = f"cache of {self._uri!r}"
+        self._resolve_ours({}, where)
+        for name in self._known_settings(where).region_names():
+            self._resolve_ours({"region": name}, where)
+        return self.used_regions()
+
+    def used_regions(self) -> list[CacheRegion]:
+        """Return the regions that have been used so far."""
+        return list(self._regions.values())
+
+    def _resolve_ours(self, given: Mapping[str, object], where: str) -> None:
+        with contextlib.suppress(ForeignImpl):
+            self.resolve(given, where)
+
+    def scanned(self) -> Scan:
+        """Return what is in the template's module."""
+        if self._scan is None:
+            self._scan = scan(self._code())
+        return self._scan
