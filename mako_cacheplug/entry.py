@@ -6,14 +6,13 @@ clock and the caller's grace; nothing here reads a clock.
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from typing import NamedTuple
 
 __all__ = ["CacheEntry", "fresh_until", "is_due_early"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CacheEntry:
+class CacheEntry(NamedTuple):
     """A value and the circumstances of its creation.
 
     Times are seconds since the epoch, so that processes agree on them.

@@ -113,9 +113,13 @@ class EntryStorage(abc.ABC):
         except Exception as error:
             raise self._failed(error) from error
         if self._failing:
-            self._failing = False
-            _log.info("store of region %r answers", self._counters.region)
+            self._answered()
         return answer
+
+    def _answered(self) -> None:
+        """Say once that the store is back."""
+        self._failing = False
+        _log.info("store of region %r answers", self._counters.region)
 
     def _failed(self, error: Exception) -> BackendError:
         """Count *error*; return it as what callers expect."""
@@ -204,8 +208,16 @@ class _CodedStorage(EntryStorage):
         return name
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        name = self._name(key)
-        payload = self.ask(lambda: self.backend.get(name))
+        # As ask() does it, for the price of a call.
+        try:
+            payload = self.backend.get(self._name(key))
+        except BackendError as error:
+            self._failed(error)
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+        if self._failing:
+            self._answered()
         if payload is NO_VALUE:
             return NO_VALUE
         return self._decode(key, payload)

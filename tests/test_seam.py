@@ -441,7 +441,7 @@ def test_a_hundred_templates_share_one_store_and_one_region(
         template.render(tick=tick)
         impl = template.cache.impl
         assert isinstance(impl, CachePlugImpl)
-        regions.update(impl._regions.values())
+        regions.update(impl._places.used_regions())
         stats = impl.stats()["memory"]
     assert len(regions) == 1
     assert (stats.misses, stats.creations) == (100, 100)
