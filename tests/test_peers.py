@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from mako.lookup import TemplateLookup
 from mako.template import Template
+from mako_cacheplug_memcached import _server
 
 from mako_cacheplug import CacheRegion
 from mako_cacheplug.options import StoreURL
@@ -226,7 +227,12 @@ def test_wrong_content_stored_bytes_are_executed(
 
 
 @pytest.mark.parametrize("way", ["kill", "pause"])
-def test_the_page_breaks_memcached_is_away(way: str) -> None:
+def test_the_page_breaks_memcached_is_away(
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # How long a server that hung is left alone is the store's own test.
+    monkeypatch.setattr(_server, "REST_SECONDS", 0.0)
     tick = Ticks()
     with MemcachedServer() as server:
         template = page(

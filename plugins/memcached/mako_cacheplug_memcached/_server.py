@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Final
 from typing import TypeVar
 
 from mako_cacheplug.exceptions import BackendError
@@ -18,6 +20,13 @@ from mako_cacheplug_memcached._connection import TooLarge
 __all__ = ["Server"]
 
 _T = TypeVar("_T")
+
+SLOW_SECONDS: Final = 0.05
+"""A failure that takes this long is a server that hangs, not one that is
+gone: that one refuses at once."""
+
+REST_SECONDS: Final = 1.0
+"""How long a server that hung is not asked again."""
 
 
 class Server:
@@ -47,6 +56,7 @@ class Server:
         self._connect = connect
         self._pool_size = pool_size
         self._idle: deque[Connection] = deque()
+        self._rest_until = 0.0
         _servers.add(self)
 
     def call(self, action: Callable[[Connection], _T]) -> _T:
@@ -59,8 +69,14 @@ class Server:
         :raises TooLarge: if that is the server's answer.
         :raises BackendError: for any other error.
         """
+        if self._rest_until and time.monotonic() < self._rest_until:
+            raise BackendError(
+                f"memcached {self.name}: hung just now, not asked again yet",
+                url=self.url,
+            )
         idle = self._idle
         connection = None
+        began = time.monotonic()
         try:
             try:
                 connection = idle.pop()
@@ -77,10 +93,16 @@ class Server:
             if not isinstance(error, Exception):
                 raise
             self.close()
+            ended = time.monotonic()
+            if ended - began >= SLOW_SECONDS:
+                # It hangs: a page of fifty fragments must not pay the
+                # time-out for each of them.
+                self._rest_until = ended + REST_SECONDS
             reason = str(error) or type(error).__name__
             raise BackendError(
                 f"memcached {self.name}: {reason}", url=self.url
             ) from error
+        self._rest_until = 0.0
         # As in _give_back, without a call.
         if len(idle) < self._pool_size:
             idle.append(connection)

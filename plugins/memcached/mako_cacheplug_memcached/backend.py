@@ -57,7 +57,8 @@ class MemcachedBackend(CacheBackend):
     and leaves the parent's alone.  Nothing is sent before the first use.
 
     A call that fails costs at most *connect_timeout* and *timeout* for each
-    server that it concerns; the next one tries again.
+    server that it concerns.  A server that let a call time out is left alone
+    for a second, in which calls fail at once; the next one then tries again.
 
     :param servers: ``(host, port)`` pairs, or paths of Unix sockets.
     :param client: ``"pylibmc"``, ``"pymemcache"``, or ``"auto"`` for the

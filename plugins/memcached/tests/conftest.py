@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 
 import pytest
+from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
 from mako_cacheplug.testing import ManualClock
@@ -18,6 +19,12 @@ from mako_cacheplug.testing.servers import MemcachedServer
 Start = Callable[..., "subprocess.Popen[str]"]
 Raw = Callable[[bytes], bytes]
 Make = Callable[..., MemcachedBackend]
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every call ask the server; its rest has a test of its own."""
+    monkeypatch.setattr(_server, "REST_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

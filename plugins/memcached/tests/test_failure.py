@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
 from mako_cacheplug.api import NO_VALUE
@@ -89,6 +91,41 @@ def test_a_server_that_begins_to_hang(
     assert backend.get("other") in (b"other", NO_VALUE)
     assert backend.get("nothing") is NO_VALUE
     call(backend)
+
+
+def test_a_server_that_hung_is_left_alone_for_a_while(
+    backend: MemcachedBackend,
+    server: MemcachedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a page of fifty fragments would pay the time-out for each."""
+    monkeypatch.setattr(_server, "REST_SECONDS", 3600.0)
+    backend.set("k", b"v", 60)
+    server.pause()
+    with fails_in_time():
+        backend.get("k")
+    server.resume()
+    with pytest.raises(BackendError, match="hung just now"):
+        backend.get("k")
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3601.0)
+    monkeypatch.setattr(_server, "time", later)
+    assert backend.get("k") == b"v"
+    monkeypatch.undo()
+    assert backend.get("k") == b"v"
+
+
+def test_a_server_that_is_gone_is_asked_again_at_once(
+    backend: MemcachedBackend,
+    server: MemcachedServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It refuses without delay, so nothing is won by waiting."""
+    monkeypatch.setattr(_server, "REST_SECONDS", 3600.0)
+    server.kill()
+    with fails_in_time():
+        backend.get("k")
+    server.start()
+    assert backend.get("k") is NO_VALUE
 
 
 def test_a_server_that_dies(
