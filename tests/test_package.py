@@ -27,6 +27,7 @@ LAYERS = [
     {"lock", "events", "options", "codec", "keys", "api"},
     {"storage", "registry", "backends"},
     {"labels"},
+    {"miss"},
     {"region"},
     {"regions"},
     {"decorators"},

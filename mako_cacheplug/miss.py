@@ -1,0 +1,171 @@
+"""A call that found no fresh entry: what the region asks of the lock.
+
+The half of a region that runs on a miss: it says what may be served stale,
+how to look again, and how to create and store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mako_cacheplug import codec as codecs
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import EventKind
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import CodecError
+from mako_cacheplug.options import CallOptions
+
+if TYPE_CHECKING:
+    from mako_cacheplug.region import CacheRegion
+
+__all__ = ["MissedCall"]
+
+
+class MissedCall:
+    """A call that found no fresh entry: what the lock asks of it."""
+
+    __slots__ = (
+        "_region",
+        "call",
+        "creator",
+        "key",
+        "labels",
+        "must_store",
+        "reachable",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        region: CacheRegion,
+        key: str,
+        creator: Callable[[], object],
+        call: CallOptions,
+        labels: tuple[str, ...],
+        seen: CacheEntry | NoValue,
+        reachable: bool,
+        must_store: bool,
+    ):
+        self._region = region
+        self.key = key
+        self.creator = creator
+        self.call = call
+        self.labels = labels
+        self.seen = seen
+        self.reachable = reachable
+        self.must_store = must_store
+
+    def run(self, now: float) -> object:
+        """Return the value: created here, by another caller, or stale."""
+        region = self._region
+        stale: CacheEntry | NoValue = NO_VALUE
+        if self.seen is not NO_VALUE and self.seen.is_usable(
+            now, self.call.grace
+        ):
+            stale = self.seen
+        mutex = None
+        if self.reachable:
+            mutex = region._storage.mutex(self.key, self.call.lease)
+        try:
+            entry = region._lock.get_or_create(
+                self.key,
+                self.look,
+                self.create,
+                wait=self.call.wait,
+                stale=stale,
+                mutex=mutex,
+            )
+        except BaseException:
+            self.count(NO_VALUE, now)
+            raise
+        self.count(entry, now)
+        return codecs.load_value(entry.value)
+
+    def count(self, served: CacheEntry | NoValue, now: float) -> None:
+        """Count this call as one of hit, miss and stale."""
+        name, kind = "misses", EventKind.MISS
+        if served is not NO_VALUE and served is self.seen:
+            name, kind = "stale", EventKind.STALE
+            if served.is_fresh(now):  # another regenerates it, early
+                name, kind = "hits", EventKind.HIT
+        self._region._counters.count(name)
+        self._region._counters.emit(kind, self.key)
+
+    def look(self) -> CacheEntry | NoValue:
+        """Return the entry that another caller has made since."""
+        # A store that has just failed is not asked again in this call:
+        # each further question could cost its time-out.
+        if not self.reachable:
+            return NO_VALUE
+        region = self._region
+        entry, self.reachable = region._read(self.key, self.labels)
+        if entry is NO_VALUE or not entry.is_fresh(region._clock()):
+            return NO_VALUE
+        # Regenerating early, we saw this fresh entry and it is not the news.
+        if (
+            self.seen is not NO_VALUE
+            and entry.created_at == self.seen.created_at
+            and entry.fresh_until == self.seen.fresh_until
+        ):
+            return NO_VALUE
+        return entry
+
+    def create(self) -> CacheEntry:
+        """Run the creator; store what it makes."""
+        region = self._region
+        versions = self._label_versions()
+        began = region._clock()
+        try:
+            value = self.creator()
+        except Exception as error:
+            region._counters.emit(
+                EventKind.CREATOR_ERROR, self.key, error=error
+            )
+            if self.seen is not NO_VALUE and self.seen.is_usable(
+                region._clock(), self.call.stale_if_error
+            ):
+                region._counters.emit(
+                    EventKind.STALE_IF_ERROR, self.key, error=error
+                )
+                return self.seen
+            raise
+        cost = max(0.0, region._clock() - began)
+        region._counters.count("creations")
+        region._counters.emit(EventKind.CREATE, self.key, seconds=cost)
+        try:
+            stored = codecs.dump_value(value)
+        except CodecError as error:
+            if self.must_store:
+                raise
+            region._counters.emit(
+                EventKind.NOT_STORABLE, self.key, error=error
+            )
+            region._say_once(
+                f"not storable {error.value_type}",
+                "region %r: not stored: %s (said once)",
+                region.name,
+                error,
+            )
+            return CacheEntry(value, began, cost=cost)
+        entry = region._entry(stored, self.call, versions or (), began, cost)
+        if self.reachable and versions is not None:
+            region._write(self.key, entry, self.call)
+        return entry
+
+    def _label_versions(self) -> tuple[tuple[str, str], ...] | None:
+        """Return what the labels are before the creator looks at anything."""
+        if not self.labels:
+            return ()
+        if not self.reachable:
+            return None
+        try:
+            return self._region._labels.current(self.labels)
+        except BackendError as error:
+            self._region._counters.emit(
+                EventKind.STORE_ERROR, self.key, error=error
+            )
+            self.reachable = False
+            return None
