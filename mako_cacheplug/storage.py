@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from typing import ParamSpec
 from typing import TypeVar
 
 from mako_cacheplug import keys
@@ -32,6 +33,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 
 __all__ = ["EntryStorage", "open_storage"]
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -97,14 +99,16 @@ class EntryStorage(abc.ABC):
         """
         return None
 
-    def ask(self, action: Callable[[], _T]) -> _T:
+    def ask(
+        self, action: Callable[_P, _T], *args: _P.args, **kw: _P.kwargs
+    ) -> _T:
         """Return what *action* does; say once when the store starts to fail.
 
         A backend that breaks its contract with another exception must cost
         no more than one that keeps it.
         """
         try:
-            answer = action()
+            answer = action(*args, **kw)
         except ValueTooLargeError:
             raise
         except BackendError as error:
@@ -113,13 +117,9 @@ class EntryStorage(abc.ABC):
         except Exception as error:
             raise self._failed(error) from error
         if self._failing:
-            self._answered()
+            self._failing = False
+            _log.info("store of region %r answers", self._counters.region)
         return answer
-
-    def _answered(self) -> None:
-        """Say once that the store is back."""
-        self._failing = False
-        _log.info("store of region %r answers", self._counters.region)
 
     def _failed(self, error: Exception) -> BackendError:
         """Count *error*; return it as what callers expect."""
@@ -147,14 +147,7 @@ class _EntryTable(EntryStorage):
         self._set_entry = backend.set_entry
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        # Without ask(), for the price of a call: this is the hottest line.
-        try:
-            return self._get_entry(key)
-        except BackendError as error:
-            self._failed(error)
-            raise
-        except Exception as error:
-            raise self._failed(error) from error
+        return self.ask(self._get_entry, key)
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
         found = {}
@@ -178,10 +171,10 @@ class _EntryTable(EntryStorage):
                 self.delete(key)
                 raise _too_large(size, limit)
         ttl = None if keep == math.inf else keep
-        self.ask(lambda: self._set_entry(key, entry, ttl))
+        self.ask(self._set_entry, key, entry, ttl)
 
     def delete(self, key: str) -> None:
-        self.ask(lambda: self.backend.delete(key))
+        self.ask(self.backend.delete, key)
 
 
 class _CodedStorage(EntryStorage):
@@ -208,23 +201,14 @@ class _CodedStorage(EntryStorage):
         return name
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        # As ask() does it, for the price of a call.
-        try:
-            payload = self.backend.get(self._name(key))
-        except BackendError as error:
-            self._failed(error)
-            raise
-        except Exception as error:
-            raise self._failed(error) from error
-        if self._failing:
-            self._answered()
+        payload = self.ask(self.backend.get, self._name(key))
         if payload is NO_VALUE:
             return NO_VALUE
         return self._decode(key, payload)
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
         names = {self._name(key): key for key in wanted}
-        payloads = self.ask(lambda: self._get_many(names))
+        payloads = self.ask(self._get_many, names)
         found = {}
         for name, key in names.items():
             payload = payloads.get(name, NO_VALUE)
@@ -275,7 +259,7 @@ class _CodedStorage(EntryStorage):
         name = self._name(key)
         ttl = None if keep == math.inf else keep
         try:
-            self.ask(lambda: self.backend.set(name, payload, ttl))
+            self.ask(self.backend.set, name, payload, ttl)
         except ValueTooLargeError:
             # Refused by the store itself, which may have kept the old value.
             self.delete(key)
@@ -284,7 +268,7 @@ class _CodedStorage(EntryStorage):
 
     def delete(self, key: str) -> None:
         name = self._name(key)
-        self.ask(lambda: self.backend.delete(name))
+        self.ask(self.backend.delete, name)
 
     def mutex(self, key: str, lease: float) -> CacheMutex | None:
         backend = self.backend
@@ -292,7 +276,7 @@ class _CodedStorage(EntryStorage):
             return None
         name = self._name(key)
         try:
-            mutex = self.ask(lambda: backend.mutex(name, lease))
+            mutex = self.ask(backend.mutex, name, lease)
         except BackendError:
             return None
         return _QuietMutex(mutex, self)
