@@ -101,14 +101,8 @@ class RegionCounters:
         self.region = region
         self.hooks: tuple[EventHook, ...] = ()
         self._lock = threading.Lock()
-        self._hits = 0
         self._counts = dict.fromkeys(RegionStats._fields, 0)
         _every_counters.add(self)
-
-    def hit(self) -> None:
-        """Do what ``count("hits")`` does, sooner."""
-        with self._lock:
-            self._hits += 1
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add *amount* to the counter *name*, a field of RegionStats."""
@@ -118,8 +112,7 @@ class RegionCounters:
     def snapshot(self) -> RegionStats:
         """Return all counters as of one moment."""
         with self._lock:
-            stats = RegionStats(**self._counts)
-            return stats._replace(hits=stats.hits + self._hits)
+            return RegionStats(**self._counts)
 
     def add_hook(self, hook: EventHook) -> None:
         """Call *hook* with every event from now on.

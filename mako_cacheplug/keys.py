@@ -120,6 +120,7 @@ def _moment(kind: str) -> _Tokenizer:
 
 _TOKENS: Final[dict[type, _Tokenizer]] = {
     type(None): lambda _: "n",
+    type(...): lambda _: ".",
     bool: lambda value: "T" if value else "F",
     int: lambda value: f"i{value:x};",  # decimal has a limit of digits
     float: lambda value: f"f{value!r};",

@@ -264,7 +264,7 @@ class CacheRegion:
             )
         ):
             counters = self._counters
-            counters.hit()
+            counters.count("hits")
             if counters.hooks:
                 counters.emit(EventKind.HIT, key)
             return codecs.load_value(entry.value)

@@ -17,7 +17,7 @@ from mako_cacheplug.events import RegionStats
 def test_counters_begin_at_zero_and_add_up() -> None:
     counters = RegionCounters("r")
     assert counters.snapshot() == RegionStats()
-    counters.hit()
+    counters.count("hits")
     counters.count("hits")
     counters.count("bytes_read", 10)
     assert counters.snapshot() == RegionStats(hits=2, bytes_read=10)
@@ -33,7 +33,7 @@ def test_no_count_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(5000):
-            counters.hit()
+            counters.count("hits")
             counters.count("misses")
 
     threads = [threading.Thread(target=work) for _ in range(8)]

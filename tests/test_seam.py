@@ -641,6 +641,20 @@ def test_a_key_without_a_value_is_not_cached(tick: Ticks) -> None:
     assert shown == ["1", "2"]
 
 
+def test_a_variable_that_is_not_assigned_is_told_apart_from_one_that_is(
+    tick: Ticks,
+) -> None:
+    template = page("""
+<%def name="o(x)">
+% if x:
+<% y = x %>
+% endif
+<%block cached="True">[${y if x else "none"}-${tick()}]</%block>
+</%def>${o(0)} ${o(1)} ${o(0)} ${o(1)}""")
+    shown = words(template.render(tick=tick))
+    assert shown == "[none-1] [1-2] [none-1] [1-2]"
+
+
 def test_two_calls_that_define_one_def_each_show_their_own() -> None:
     call = '<%self:w><%def name="item(z)" cached="True">[{}]</%def></%self:w>'
     template = page(

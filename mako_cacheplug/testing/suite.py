@@ -62,23 +62,6 @@ PROTOCOLS: Final = (
     api.SupportsUsage,
 )
 
-SUITES: Final[tuple[type[Suite], ...]] = (
-    ContractSuite,
-    KeySuite,
-    BulkSuite,
-    ClearSuite,
-    EntriesSuite,
-    PruneSuite,
-    UsageSuite,
-    MutexSuite,
-    FailureSuite,
-    HostileBytesSuite,
-    ForkSuite,
-    HerdSuite,
-    ProcessSuite,
-    MakoSuite,
-)
-
 
 def _tests(suite: type[Suite]) -> Iterator[str]:
     return (name for name in vars(suite) if name.startswith("test_"))
@@ -171,6 +154,13 @@ class ConformanceSuite(
             if test is not None:
                 mark = pytest.mark.xfail(strict=True, reason=reason)
                 setattr(cls, name, mark(_copy(test)))
+
+
+SUITES: Final = tuple(
+    suite
+    for suite in ConformanceSuite.__mro__
+    if issubclass(suite, Suite) and suite not in (Suite, ConformanceSuite)
+)
 
 
 def _line(suite: str, reason: str) -> Any:
