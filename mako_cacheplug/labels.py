@@ -69,9 +69,11 @@ class LabelVersions:
             if entry is NO_VALUE:
                 return entry
             known = {name: str(e.value) for name, e in found.items()}
-        if expected:
-            names = [name for name, _ in entry.labels]
-            if not all(label in names for label in expected):
+        for label in expected:
+            for name, _ in entry.labels:
+                if name == label:
+                    break
+            else:
                 return NO_VALUE
         return entry if self._are_current(entry.labels, known) else NO_VALUE
 

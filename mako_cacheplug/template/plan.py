@@ -6,7 +6,6 @@ Made once per fragment and set of tag options, then used at every call.
 from __future__ import annotations
 
 from collections.abc import Collection
-from collections.abc import Iterator
 from types import CellType
 from types import CodeType
 from types import FunctionType
@@ -114,7 +113,9 @@ class FragmentPlan:
         rest = ""
         vary_args = not base if self.vary_args is None else self.vary_args
         if self.cells and vary_args:
-            rest = "a" + keys.token(tuple(_contents(creator, self.cells)))
+            rest = "a" + "".join(
+                [keys.token(_content_at(creator, c)) for c in self.cells]
+            )
         if vary is not None:
             rest += "v" + keys.token(vary)
         rest += child
@@ -144,17 +145,14 @@ def child_token(identity: str) -> str:
     return "c" + keys.join(identity)
 
 
-def _contents(
-    creator: FunctionType, cells: tuple[Cell, ...]
-) -> Iterator[object]:
-    for *inner, last in cells:
-        function = creator
-        for step in inner:
-            function = (function.__closure__ or ())[step].cell_contents
-        try:
-            yield (function.__closure__ or ())[last].cell_contents
-        except ValueError:
-            yield ...  # Not assigned, as in a branch that was not taken.
+def _content_at(creator: FunctionType, cell: Cell) -> object:
+    function = creator
+    for step in cell[:-1]:
+        function = (function.__closure__ or ())[step].cell_contents
+    try:
+        return (function.__closure__ or ())[cell[-1]].cell_contents
+    except ValueError:
+        return ...  # Not assigned, as in a branch that was not taken.
 
 
 def argument_cells(
