@@ -8,6 +8,14 @@ A store of bytes gets a *storage key*: the BLAKE2b digest of the logical key,
 160 bits, in hexadecimal.  It has one length, no character that a protocol or
 a file system could take for something else, and finding two logical keys
 with one digest on purpose costs about 2**80 trials.
+
+An object that is no plain value says what tells it apart: its
+``__cache_key__``, an attribute or a method without arguments, is any value
+that can be in a key, as a rule which record it is and which version of it::
+
+    @property
+    def __cache_key__(self):
+        return self.id, self.updated_at
 """
 
 from __future__ import annotations
@@ -56,11 +64,13 @@ def token(value: object) -> str:
     Alike is by type and value: 1, ``"1"``, ``True``, 1.0 and ``None`` all
     differ, and so do a ``str`` and the ``Markup`` of the same text.  Known
     are the simple types, containers of them, dates and times, ``Decimal``,
-    ``UUID``, enums and named tuples.  The order of a dict counts, as a loop
-    over it shows it; that of a set does not.
+    ``UUID``, enums and named tuples, and objects that have a
+    ``__cache_key__``.  The order of a dict counts, as a loop over it shows
+    it; that of a set does not.
 
     :raises KeyTypeError: for a value of any other type: two of them could
-        not be told apart in every process.
+        not be told apart in every process.  Also if ``__cache_key__`` is no
+        such value, or raises.
     """
     try:
         return _token(value)
@@ -82,10 +92,37 @@ def _token(value: object) -> str:
         return "e" + join(name, value.name or _token(value.value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return "N" + join(name) + _many("(", value)
-    raise KeyTypeError(
-        f"a value of type {name} cannot be in a cache key",
-        value_type=kind,
-    )
+    return "o" + join(name) + _own_token(value, name)
+
+
+def _own_token(value: object, name: str) -> str:
+    """Return the token of what an object says that tells it apart."""
+    kind = type(value)
+    refused = f"a value of type {name} cannot be in a cache key"
+    try:
+        # A class has its instances' method, and is no record itself.
+        own = None if isinstance(value, type) else _own_key(value)
+    except RecursionError:
+        raise
+    except Exception as error:  # whatever an application's code raises
+        raise KeyTypeError(
+            f"{refused}: its __cache_key__ raised"
+            f" {type(error).__name__}: {error}",
+            value_type=kind,
+        ) from error
+    if own is None:
+        raise KeyTypeError(refused, value_type=kind)
+    try:
+        return _token(own)
+    except KeyTypeError as error:
+        raise KeyTypeError(
+            f"{refused}: in its __cache_key__ {error}", value_type=kind
+        ) from None
+
+
+def _own_key(value: object) -> object:
+    own = getattr(value, "__cache_key__", None)
+    return own() if callable(own) else own
 
 
 def _many(kind: str, values: Iterable[object]) -> str:

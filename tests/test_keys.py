@@ -261,3 +261,75 @@ def test_tokens_are_the_same_in_every_process() -> None:
         datetime.date(2020, 1, 1),
     )
     assert found == {keys.storage_key(keys.token(value))}
+
+
+# -- objects that say what tells them apart ----------------------------------
+
+
+class Record:
+    """A row: its key and version as an attribute."""
+
+    def __init__(self, id: int, version: object) -> None:
+        self.__cache_key__ = (id, version)
+
+
+class Asked:
+    """As a method."""
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+    def __cache_key__(self) -> object:
+        if isinstance(self.key, Exception):
+            raise self.key
+        return self.key
+
+
+class OtherRecord(Record):
+    pass
+
+
+def test_an_objects_own_key_is_its_key_and_version() -> None:
+    one = keys.token(Record(1, 1))
+    assert one == keys.token(Record(1, 1))
+    others = [Record(1, 2), Record(2, 1), Record(1, "1"), OtherRecord(1, 1)]
+    tokens = {one, keys.token((1, 1)), *map(keys.token, others)}
+    assert len(tokens) == len(others) + 2
+
+
+def test_an_objects_own_key_can_be_a_method_or_hold_objects() -> None:
+    assert keys.token(Asked(5)) == keys.token(Asked(5)) != keys.token(Asked(6))
+    inner = [keys.token(Asked([Record(1, n)])) for n in (1, 1, 2)]
+    assert inner[0] == inner[1] != inner[2]
+    assert keys.token([Asked("a")]) != keys.token([Asked("b")])
+
+
+def test_an_objects_own_key_and_its_type_do_not_run_together() -> None:
+    class Recor(Asked):
+        pass
+
+    Recor.__qualname__ = "Recor"
+    Recor.__module__ = Record.__module__
+    assert keys.token(Recor("d")) != keys.token(Record("d", "d"))
+
+
+class Itself:
+    def __cache_key__(self) -> object:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Asked(object()), r"Asked cannot be in.*object cannot be in"),
+        (Asked(None), "Asked cannot be in"),
+        (Asked(OSError("away")), "__cache_key__ raised OSError: away"),
+        (Asked, "type builtins.type cannot be in"),
+        (Itself(), "nested too deep"),
+    ],
+)
+def test_an_objects_own_key_that_is_none_is_refused(
+    value: object, told: str
+) -> None:
+    with pytest.raises(KeyTypeError, match=told):
+        keys.token(value)
