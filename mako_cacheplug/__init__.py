@@ -17,9 +17,11 @@ from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.nesting import nocache
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.regions import configure_regions
 from mako_cacheplug.regions import get_region
+from mako_cacheplug.template.holes import hole
 
 __all__ = [
     "NO_VALUE",
@@ -39,6 +41,8 @@ __all__ = [
     "cached",
     "configure_regions",
     "get_region",
+    "hole",
+    "nocache",
 ]
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

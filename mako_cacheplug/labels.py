@@ -16,7 +16,10 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
+from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.entry import CacheEntry
@@ -25,9 +28,19 @@ from mako_cacheplug.storage import EntryStorage
 
 __all__ = ["LabelVersions"]
 
+SELDOM_SECONDS: Final = 1.0
+"""How long the labels of an entry that is checked seldom are trusted."""
+
+_REMEMBERED_CHECKS: Final = 4096
+
 _WAIT_SECONDS: Final = 1.0
 _LEASE_SECONDS: Final = 2.0
 """To make a version is one write."""
+
+
+_others: Final[WeakKeyDictionary[CacheBackend, WeakSet[LabelVersions]]] = (
+    WeakKeyDictionary()
+)
 
 
 class LabelVersions:
@@ -47,6 +60,50 @@ class LabelVersions:
         self._storage = storage
         self._lock = lock
         self._clock = clock
+        self._checked: dict[
+            str, tuple[float, tuple[tuple[str, str], ...], float]
+        ] = {}
+
+    def are_those_of(self, other: LabelVersions) -> bool:
+        """Tell whether a label's version is the same here and there."""
+        return self is other or self._storage.reads_as(other._storage)
+
+    def are_also_in(self, other: LabelVersions) -> None:
+        """Invalidate labels in the store of *other* too, from now on.
+
+        Something is stored there that shows what is stored here.
+        """
+        _others.setdefault(self._storage.backend, WeakSet()).add(other)
+
+    def read_seldom_checked(
+        self, key: str, expected: tuple[str, ...], now: float
+    ) -> CacheEntry | NoValue:
+        """Return the entry under *key* as :meth:`read_valid` does.
+
+        Its labels are trusted for a second once they were found current.
+        For entries that whoever invalidates the labels also removes: they
+        are the second line, for the entries that he does not know of.
+        """
+        entry = self._storage.read(key)
+        if entry is NO_VALUE:
+            return entry
+        pairs = entry.labels
+        checked = self._checked.get(key)
+        if (
+            checked is not None
+            and 0.0 < checked[2] - now <= SELDOM_SECONDS
+            and checked[0] == entry.created_at
+            and checked[1] == pairs
+        ):
+            return entry
+        if not (_have(pairs, expected) and self._are_current(pairs, {})):
+            return NO_VALUE
+        if len(pairs) == len(expected):
+            if len(self._checked) >= _REMEMBERED_CHECKS:
+                self._checked.clear()
+            until = now + SELDOM_SECONDS
+            self._checked[key] = (entry.created_at, pairs, until)
+        return entry
 
     def read_valid(
         self, key: str, expected: tuple[str, ...]
@@ -69,13 +126,11 @@ class LabelVersions:
             if entry is NO_VALUE:
                 return entry
             known = {name: str(e.value) for name, e in found.items()}
-        for label in expected:
-            for name, _ in entry.labels:
-                if name == label:
-                    break
-            else:
-                return NO_VALUE
-        return entry if self._are_current(entry.labels, known) else NO_VALUE
+        if _have(entry.labels, expected) and self._are_current(
+            entry.labels, known
+        ):
+            return entry
+        return NO_VALUE
 
     def _are_current(
         self, pairs: tuple[tuple[str, str], ...], known: Mapping[str, str]
@@ -124,9 +179,29 @@ class LabelVersions:
         return entry
 
     def invalidate(self, label: str) -> None:
-        """Make every entry under *label* invalid."""
-        self._storage.delete(label)
+        """Make every entry under *label* invalid.
+
+        Here, and in the stores of which :meth:`are_also_in` has told.
+        """
+        try:
+            self._storage.delete(label)
+        finally:
+            for other in list(_others.get(self._storage.backend, ())):
+                other._storage.delete(label)
 
     def _read(self, names: Iterable[str]) -> dict[str, str]:
         found = self._storage.read_many(names)
         return {name: str(entry.value) for name, entry in found.items()}
+
+
+def _have(
+    pairs: tuple[tuple[str, str], ...], expected: tuple[str, ...]
+) -> bool:
+    """Tell whether all *expected* labels are among *pairs*."""
+    for label in expected:
+        for name, _ in pairs:
+            if name == label:
+                break
+        else:
+            return False
+    return True

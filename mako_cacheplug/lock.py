@@ -95,6 +95,7 @@ class DogpileLock(Generic[_V]):
         wait: float,
         stale: _V | NoValue = NO_VALUE,
         mutex: CacheMutex | None = None,
+        shared: Callable[[_V], bool] | None = None,
     ) -> _V:
         """Return the value of *key*, from whoever gets to create it.
 
@@ -105,6 +106,8 @@ class DogpileLock(Generic[_V]):
         :param wait: seconds to wait for another's creation, then create.
         :param stale: an old value that may be returned instead of waiting.
         :param mutex: the election across processes; it must not raise.
+        :param shared: tells whether a value may be handed to those who
+            wait; if not, they are let go as if there were none.
         :raises Exception: whatever *create* raises in this very call.
         """
         me = threading.get_ident()
@@ -116,7 +119,8 @@ class DogpileLock(Generic[_V]):
         if leading:
             try:
                 outcome = self._lead(look, create, wait, stale, mutex)
-                flight.outcome = outcome
+                if shared is None or outcome is NO_VALUE or shared(outcome):
+                    flight.outcome = outcome
             finally:
                 with self._guard:
                     if self._flights.get(key) is flight:

@@ -16,12 +16,20 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import CodecError
+from mako_cacheplug.nesting import Creation
+from mako_cacheplug.nesting import NOT_STORED
 from mako_cacheplug.options import CallOptions
 
 if TYPE_CHECKING:
     from mako_cacheplug.region import CacheRegion
+    from mako_cacheplug.region import Fragment
 
 __all__ = ["MissedCall"]
+
+
+def _is_shared(entry: CacheEntry) -> bool:
+    """Tell whether others may be served what this caller has made."""
+    return entry.fresh_until != NOT_STORED
 
 
 class MissedCall:
@@ -31,9 +39,10 @@ class MissedCall:
         "_region",
         "call",
         "creator",
+        "fragment",
         "key",
         "labels",
-        "must_store",
+        "origin",
         "reachable",
         "seen",
     )
@@ -47,7 +56,8 @@ class MissedCall:
         labels: tuple[str, ...],
         seen: CacheEntry | NoValue,
         reachable: bool,
-        must_store: bool,
+        fragment: Fragment | None = None,
+        origin: object = None,
     ):
         self._region = region
         self.key = key
@@ -56,10 +66,11 @@ class MissedCall:
         self.labels = labels
         self.seen = seen
         self.reachable = reachable
-        self.must_store = must_store
+        self.fragment = fragment
+        self.origin = origin
 
-    def run(self, now: float) -> object:
-        """Return the value: created here, by another caller, or stale."""
+    def run(self, now: float) -> CacheEntry:
+        """Return an entry: created here, by another caller, or stale."""
         region = self._region
         stale: CacheEntry | NoValue = NO_VALUE
         if self.seen is not NO_VALUE and self.seen.is_usable(
@@ -77,12 +88,13 @@ class MissedCall:
                 wait=self.call.wait,
                 stale=stale,
                 mutex=mutex,
+                shared=_is_shared,
             )
         except BaseException:
             self.count(NO_VALUE, now)
             raise
         self.count(entry, now)
-        return codecs.load_value(entry.value)
+        return entry
 
     def count(self, served: CacheEntry | NoValue, now: float) -> None:
         """Count this call as one of hit, miss and stale."""
@@ -119,7 +131,11 @@ class MissedCall:
         versions = self._label_versions()
         began = region._clock()
         try:
-            value = self.creator()
+            with Creation(region._labels, self.origin) as creation:
+                if self.fragment is None:
+                    value = self.creator()
+                else:
+                    value = self.fragment.run(creation, self.creator)
         except Exception as error:
             region._counters.emit(
                 EventKind.CREATOR_ERROR, self.key, error=error
@@ -138,7 +154,7 @@ class MissedCall:
         try:
             stored = codecs.dump_value(value)
         except CodecError as error:
-            if self.must_store:
+            if self.fragment is None:
                 raise
             region._counters.emit(
                 EventKind.NOT_STORABLE, self.key, error=error
@@ -149,9 +165,16 @@ class MissedCall:
                 region.name,
                 error,
             )
-            return CacheEntry(value, began, cost=cost)
-        entry = region._entry(stored, self.call, versions or (), began, cost)
-        if self.reachable and versions is not None:
+            return CacheEntry(value, began, creation.fresh_until, cost)
+        entry = region._entry(
+            stored,
+            self.call,
+            (*(versions or ()), *creation.pairs),
+            began,
+            cost,
+            creation.fresh_until,
+        )
+        if creation.is_storable and self.reachable and versions is not None:
             region._write(self.key, entry, self.call)
         return entry
 

@@ -251,9 +251,9 @@ class CallOptions:
     """The labels of the entry."""
 
     @property
-    def keep(self) -> float:
-        """Seconds for which an entry can be of any use."""
-        return self.timeout + max(self.grace, self.stale_if_error)
+    def afterlife(self) -> float:
+        """Seconds for which an entry can be of use when it has expired."""
+        return max(self.grace, self.stale_if_error)
 
     def replace(self, given: Mapping[str, object]) -> CallOptions:
         """Return these options with those in *given* that are a call's.
@@ -325,12 +325,14 @@ _OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "regions": _regions,
     "key": _key,
     "vary": _key,
+    "depends": tag_names,
     "vary_args": boolean,
     "enabled": boolean,
 }
 
-EVERYWHERE: Final = frozenset(_OPTIONS) - {"key"}
-"""The options that may stand in ``cache_args``: a key is one fragment's."""
+EVERYWHERE: Final = frozenset(_OPTIONS) - {"key", "depends"}
+"""The options that may stand in ``cache_args``: a key is one fragment's, and
+what it depends on is one template's."""
 
 ALIASES: Final = {"ttl": "timeout"}
 

@@ -8,17 +8,22 @@ dogpile lock elects who creates; what a store cannot do costs a miss.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Any
 from typing import Final
+from typing import NamedTuple
 
 from mako_cacheplug import codec as codecs
 from mako_cacheplug import entry as entries
 from mako_cacheplug import keys
+from mako_cacheplug import nesting
 from mako_cacheplug import options
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
@@ -35,12 +40,18 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.miss import MissedCall
+from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.storage import open_storage
 
-__all__ = ["CacheRegion"]
+__all__ = [
+    "Attempts",
+    "CacheRegion",
+    "Fragment",
+    "one_of_each_store",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +67,24 @@ def _lock_of(backend: CacheBackend) -> _Lock:
     """Return the one lock of *backend*: regions over it elect together."""
     with _locks_guard:
         return _locks.setdefault(backend, DogpileLock())
+
+
+class Fragment(NamedTuple):
+    """A call for a template's fragment, as a region sees it.
+
+    What expires in it expires around it; and a value that cannot be stored
+    is not an error but an event, as the page always renders.
+    """
+
+    run: Callable[[Creation, Callable[[], object]], object]
+    """Runs the creator inside a creation; returns what is to be kept."""
+
+    names: tuple[str, ...] = ()
+    """Labels that invalidate it and that its entry need not have."""
+
+    is_removed: bool = False
+    """Whether what invalidates its labels also removes its entry, which is
+    then checked seldom."""
 
 
 class CacheRegion:
@@ -241,36 +270,68 @@ class CacheRegion:
         call: CallOptions,
         labels: tuple[str, ...] = (),
         *,
-        must_store: bool = True,
+        fragment: Fragment | None = None,
+        origin: object = None,
     ) -> object:
         """Return the value of the logical *key*, creating it if needed.
 
+        What is noted of it rises to the creation that it is called in.
+
         :param labels: labels beside the call's tags.
-        :param must_store: whether a value that cannot be stored is an error;
-            if not, it is returned and an event.
+        :param fragment: if it is a template's, what is special about it.
+        :param origin: what the creation is to know of this call.
         """
         if call.tags:
             labels += tuple(map(self.tag_label, call.tags))
-        entry, reachable = self._read(key, labels)
-        now = self._clock()
-        if (
-            entry is not NO_VALUE
-            and now < entry.fresh_until
-            and not (
-                call.early
-                and entries.is_due_early(
-                    entry, now, call.early, 1.0 - self._chance()
-                )
+        around = nesting.current()
+        if around is not None:
+            # Held before anything is read: see there.
+            around.hold(
+                labels + (fragment.names if fragment else ()), self._labels
             )
-        ):
-            counters = self._counters
-            counters.count("hits")
-            if counters.hooks:
-                counters.emit(EventKind.HIT, key)
-            return codecs.load_value(entry.value)
-        return MissedCall(
-            self, key, creator, call, labels, entry, reachable, must_store
-        ).run(now)
+        again = True
+        while again:
+            now = self._clock()
+            reachable = True
+            entry: CacheEntry | NoValue
+            try:
+                if fragment is not None and fragment.is_removed:
+                    entry = self._labels.read_seldom_checked(key, labels, now)
+                else:
+                    entry = self._labels.read_valid(key, labels)
+            except BackendError as error:
+                self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+                entry, reachable = NO_VALUE, False
+            if (
+                entry is not NO_VALUE
+                and now < entry.fresh_until
+                and not (call.early and self._is_early(entry, call, now))
+            ):
+                self._counters.count("hits")
+                if self._counters.hooks:
+                    self._counters.emit(EventKind.HIT, key)
+            else:
+                entry = MissedCall(
+                    self,
+                    key,
+                    creator,
+                    call,
+                    labels,
+                    entry,
+                    reachable,
+                    fragment,
+                    origin,
+                ).run(now)
+            again = around is not None and around.note(
+                entry, self._labels, expires=fragment is not None
+            )
+        return codecs.load_value(entry.value)
+
+    def _is_early(
+        self, entry: CacheEntry, call: CallOptions, now: float
+    ) -> bool:
+        chance = 1.0 - self._chance()
+        return entries.is_due_early(entry, now, call.early, chance)
 
     def recreate(
         self, key: str, creator: Callable[[], object], call: CallOptions
@@ -278,7 +339,7 @@ class CacheRegion:
         """Create and store the value of *key* now, whatever is there."""
         labels = tuple(map(self.tag_label, call.tags))
         entry = MissedCall(
-            self, key, creator, call, labels, NO_VALUE, True, True
+            self, key, creator, call, labels, NO_VALUE, True
         ).create()
         return codecs.load_value(entry.value)
 
@@ -346,20 +407,22 @@ class CacheRegion:
         versions: tuple[tuple[str, str], ...],
         began: float,
         cost: float,
+        latest: float = math.inf,
     ) -> CacheEntry:
         # Fresh from now on, not from when the creation began: one that
         # took longer than the timeout would never be a hit.
         until = entries.fresh_until(
             self._clock(), call.timeout, call.jitter, self._chance()
         )
-        return CacheEntry(stored, began, until, cost, versions)
+        return CacheEntry(stored, began, min(until, latest), cost, versions)
 
     def _write(self, key: str, entry: CacheEntry, call: CallOptions) -> None:
-        if call.keep <= 0.0:
+        keep = entry.fresh_until - self._clock() + call.afterlife
+        if keep <= 0.0:
             return  # Never of any use; and stores take 0 for "never ends".
         try:
             self._storage.write(
-                key, entry, call.keep, call.compress, call.max_value_bytes
+                key, entry, keep, call.compress, call.max_value_bytes
             )
         except ValueTooLargeError as error:
             self._counters.emit(
@@ -378,3 +441,35 @@ class CacheRegion:
         if topic not in self._said:
             self._said.add(topic)
             _log.warning(message, *args)
+
+
+def one_of_each_store(regions: Iterable[CacheRegion]) -> list[CacheRegion]:
+    """Return the first region of each store."""
+    first: dict[int, CacheRegion] = {}
+    for region in regions:
+        first.setdefault(id(region.backend), region)
+    return list(first.values())
+
+
+class Attempts:
+    """Makes every attempt, and raises at the end what the first one did.
+
+    An invalidation that did not reach one store must still reach the others.
+    """
+
+    def __init__(self) -> None:
+        self._error: BackendError | None = None
+
+    def __enter__(self) -> Attempts:
+        return self
+
+    def make(self, action: Callable[..., None], *args: Any) -> None:
+        """Do *action*; keep a BackendError for later."""
+        try:
+            action(*args)
+        except BackendError as error:
+            self._error = self._error or error
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._error is not None:
+            raise self._error

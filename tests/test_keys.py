@@ -269,8 +269,8 @@ def test_tokens_are_the_same_in_every_process() -> None:
 class Record:
     """A row: its key and version as an attribute."""
 
-    def __init__(self, id: int, version: object) -> None:
-        self.__cache_key__ = (id, version)
+    def __init__(self, number: int, version: object) -> None:
+        self.__cache_key__ = (number, version)
 
 
 class Asked:

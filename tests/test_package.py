@@ -27,10 +27,12 @@ LAYERS = [
     {"lock", "events", "options", "codec", "keys", "api"},
     {"storage", "registry", "backends"},
     {"labels"},
+    {"nesting"},
     {"miss"},
     {"region"},
     {"regions"},
     {"decorators"},
+    {"template"},
     {"__init__"},
 ]
 """From the bottom to the top; within one, imports do not go in a circle."""
@@ -104,7 +106,11 @@ def test_the_core_knows_no_mako(path: Path) -> None:
         assert name.partition(".")[0] != "mako"
         parts = name.split(".")
         if parts[0] == "mako_cacheplug" and len(parts) > 1:
-            assert parts[1] not in ABOVE, f"{path.name} imports {name}"
+            # What templates call is in the table of contents too.
+            known = name == "mako_cacheplug.template.holes.hole"
+            assert (known and path.name == "__init__.py") or (
+                parts[1] not in ABOVE
+            ), f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))

@@ -265,7 +265,8 @@ def overwrite(template: Template, tick: Ticks, payload: bytes | None) -> None:
     impl = template.cache.impl
     assert isinstance(impl, CachePlugImpl)
     (region,) = impl._places.used_regions()
-    (known,) = region._storage._names.values()  # type: ignore[attr-defined]  # a store of bytes
+    names = region._storage._names  # type: ignore[attr-defined]  # a store of bytes
+    (known,) = (n for key, n in names.items() if key.startswith("8:fragment"))
     stored = region.backend.get(known)
     assert isinstance(stored, bytes)
     half = stored[: len(stored) // 2]

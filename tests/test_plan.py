@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from types import FunctionType
 from typing import cast
 
@@ -10,29 +11,58 @@ import pytest
 
 from mako_cacheplug import CacheRegion
 from mako_cacheplug.exceptions import KeyTypeError
+from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
-from mako_cacheplug.template.plan import child_token
+from mako_cacheplug.region import Fragment
 from mako_cacheplug.template.plan import fragment_prefix
 from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.plan import heirs_token
 from mako_cacheplug.template.plan import variants_label
 
 KEY = "render_f"
 
 
 def plan(
-    namespace: str = "", identity: str = "i", name: str = KEY
+    namespace: str = "",
+    identity: str = "i",
+    name: str = KEY,
+    tags: tuple[str, ...] = (),
 ) -> FragmentPlan:
     region = CacheRegion(namespace=namespace)
     return FragmentPlan(
-        {}, region, CallOptions(), identity, name, KEY, (), False, {}, "here"
+        {},
+        region,
+        CallOptions(tags=tags),
+        identity,
+        "family",
+        name,
+        KEY,
+        (),
+        False,
+        {},
+        "here",
+        _run,
     )
+
+
+def _run(creation: Creation, creator: Callable[[], object]) -> object:
+    return creator()
 
 
 def _nothing() -> str:
     return ""
 
 
-creator = cast("FunctionType", _nothing)
+def variant(
+    one: FragmentPlan,
+    key: object = KEY,
+    vary: object = None,
+    heirs: str = "",
+    tag_labels: tuple[str, ...] = (),
+) -> tuple[str, tuple[str, ...], Fragment]:
+    creator = cast("FunctionType", _nothing)
+    return one.variant(key, vary, creator, heirs, False, tag_labels)
 
 
 def test_every_difference_is_in_the_key() -> None:
@@ -41,13 +71,12 @@ def test_every_difference_is_in_the_key() -> None:
         plans,
         (KEY, "k", 1, None, ("k", 1)),
         (None, (), "v", ("k",), ("k", 1)),
-        ("", child_token("k"), child_token("c")),
+        ("", heirs_token(["k"]), heirs_token(["c"]), heirs_token(["k", "c"])),
     )
     found = [
-        one.variant(key, vary, creator, child)[0]
-        for one, key, vary, child in variants
+        variant(one, key, vary, heirs)[0] for one, key, vary, heirs in variants
     ]
-    assert len(set(found)) == len(found) == 4 * 5 * 5 * 3
+    assert len(set(found)) == len(found) == 4 * 5 * 5 * 4
 
 
 def test_parts_cannot_run_into_each_other() -> None:
@@ -61,27 +90,69 @@ def test_parts_cannot_run_into_each_other() -> None:
     )
 
 
-def test_a_fragment_without_variants_needs_no_label() -> None:
-    assert plan().variant(KEY, None, creator, "")[1] == ()
+def test_a_fragment_without_variants_is_removed_and_seldom_checked() -> None:
+    one = plan()
+    _, labels, fragment = variant(one)
+    assert labels == (one.label,)
+    assert fragment.is_removed
+    assert one.constant == (one.prefix, labels, fragment)
 
 
 @pytest.mark.parametrize(
-    ("key", "vary", "child"), [("k", None, ""), (KEY, 1, ""), (KEY, None, "c")]
+    ("key", "vary", "heirs", "tag_labels"),
+    [
+        ("k", None, "", ()),
+        (KEY, 1, "", ()),
+        (KEY, None, "c", ()),
+        (KEY, None, "", ("tag",)),
+    ],
 )
-def test_every_variant_has_the_label_of_all(
-    key: str, vary: object, child: str
+def test_every_variant_has_the_label_of_all_and_is_checked_always(
+    key: str, vary: object, heirs: str, tag_labels: tuple[str, ...]
 ) -> None:
     one = plan()
-    assert one.label in one.variant(key, vary, creator, child)[1]
+    _, labels, fragment = variant(one, key, vary, heirs, tag_labels)
+    assert one.label in labels
+    assert not fragment.is_removed
+
+
+def test_the_label_is_that_of_all_versions_of_the_template() -> None:
+    one, other = plan(identity="i"), plan(identity="j")
+    assert one.label == other.label
+    assert one.prefix != other.prefix
 
 
 def test_variants_of_one_key_share_its_label() -> None:
     one = plan()
-    _, labels = one.variant("k", 1, creator, "")
-    _, others = one.variant("k", 2, creator, "")
-    _, strange = one.variant("l", 1, creator, "")
+    labels, others, strange = (
+        variant(one, key, vary)[1]
+        for key, vary in [("k", 1), ("k", 2), ("l", 1)]
+    )
     assert labels == others
     assert set(labels) & set(strange) == {one.label}
+
+
+def test_a_key_without_variants_is_told_its_label() -> None:
+    one = plan()
+    _, labels, fragment = variant(one, "k")
+    _, variants, _ = variant(one, "k", 1)
+    assert {*labels, *fragment.names} == {*variants}
+
+
+def test_tags_are_labels_of_the_namespace() -> None:
+    one = plan("n", tags=("a",))
+    assert one.tag_labels == (one.region.tag_label("a"),)
+    for tags in ("b c", ["b", "c"], "b c"):
+        assert one.labels_of(tags) == (
+            one.region.tag_label("b"),
+            one.region.tag_label("c"),
+        )
+    for number in range(1000):
+        assert one.labels_of(f"{number}") == (
+            one.region.tag_label(str(number)),
+        )
+    with pytest.raises(OptionError, match="'tags': 5"):
+        one.labels_of(5)
 
 
 @pytest.mark.parametrize(("key", "vary"), [(object(), None), (KEY, object())])
@@ -89,4 +160,4 @@ def test_what_cannot_be_told_apart_is_refused(
     key: object, vary: object
 ) -> None:
     with pytest.raises(KeyTypeError, match="object"):
-        plan().variant(key, vary, creator, "")
+        variant(plan(), key, vary)

@@ -24,6 +24,7 @@ from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.options import StoreURL
+from mako_cacheplug.region import Fragment
 from mako_cacheplug.testing import ManualClock
 
 
@@ -318,11 +319,12 @@ def test_or_it_is_returned_and_an_event(
     events: list[CacheEvent] = []
     region.add_hook(events.append)
     thing = object()
+    fragment = Fragment(lambda creation, creator: creator())
     with caplog.at_level(logging.WARNING, "mako_cacheplug"):
         for _ in range(2):
             assert (
                 region.fetch(
-                    "k", lambda: thing, region.options, must_store=False
+                    "k", lambda: thing, region.options, fragment=fragment
                 )
                 is thing
             )

@@ -28,6 +28,8 @@ _CIRCUMSTANCES: Final = re.compile(
     r")\n",
     re.MULTILINE,
 )
+# Mako names a namespace without a name after its address.
+_ADDRESS: Final = re.compile(r"__anon_0x[0-9a-f]+")
 _METADATA: Final = re.compile(r'"""\n__M_BEGIN_METADATA.*', re.DOTALL)
 _BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
@@ -41,6 +43,7 @@ def identity(uri: str, source: str, code: str) -> str:
         not count.
     """
     told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
+    told = _ADDRESS.sub("__anon", told)
     words = sorted(_BETWEEN_WORDS.split(told))
     data = keys.join(source, " ".join(words)).encode("utf-8", "surrogatepass")
     return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())

@@ -5,13 +5,15 @@ Every private name of Mako's that this package touches is in this module.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
-import threading
 import uuid
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
+from typing import cast
 from typing import ClassVar
 from typing import Final
 
@@ -20,22 +22,33 @@ from mako import util
 from mako.cache import Cache
 from mako.cache import CacheImpl
 from mako.exceptions import RuntimeException
+from mako.runtime import TemplateNamespace
 from mako.template import Template
 
 from mako_cacheplug import keys
+from mako_cacheplug import nesting
 from mako_cacheplug import options
-from mako_cacheplug.api import NO_VALUE
-from mako_cacheplug.events import RegionStats
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.nesting import Creation
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
+from mako_cacheplug.template.editions import Edition
+from mako_cacheplug.template.editions import Editions
+from mako_cacheplug.template.holes import fill
+from mako_cacheplug.template.holes import Ground
+from mako_cacheplug.template.holes import Hole
+from mako_cacheplug.template.holes import is_donut
 from mako_cacheplug.template.identity import identity
 from mako_cacheplug.template.identity import own_uri
-from mako_cacheplug.template.places import Place
+from mako_cacheplug.template.library import Library
+from mako_cacheplug.template.library import OwnPart
+from mako_cacheplug.template.needs import named_templates
 from mako_cacheplug.template.places import PluginImpl
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.programmatic import ProgrammaticAPI
+from mako_cacheplug.template.scan import DEFNAME
 from mako_cacheplug.template.scan import fragment_name
 from mako_cacheplug.template.settings import ForeignImpl
 from mako_cacheplug.template.settings import TemplateSettings
@@ -44,12 +57,15 @@ __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 
 _log = logging.getLogger(__name__)
 
-_DEFNAME: Final = "__M_defname"
 _KNOWN_PLANS: Final = 1024
+_LIBRARY: Final = "_mako_cacheplug_library"
+_OWN_PART: Final = "_mako_cacheplug_own_part"
 _Creator = FunctionType
+_Origin = tuple[Any, FragmentPlan, Edition]
+"""The context that a fragment is called in, and how it is cached."""
 
 
-class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
+class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako is untyped
     """Mako's ``cache_impl="cacheplug"``.
 
     One object per template; the regions, and with them stores, locks and
@@ -66,22 +82,21 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         super().__init__(cache)
         template: Template = cache.template
         self._template = template
-        self._identity = template_identity(template)
+        own = own_part(template)
+        self._editions = Editions(template, own_part, library_in)
+        self._family = own.uri or own.identity
         self._places = TemplatePlaces(
             template.uri,
-            self._identity,
+            own.identity,
+            self._family,
+            lambda: self._editions.alone().version.identity,
             lambda: compiled_code(template),
             lambda: TemplateSettings(
                 template.cache_args, self.default_impl, _default_dir(template)
             ),
             self._load_plugin,
         )
-        # By the place in the module that asks: its code lives as long as
-        # the template.
-        self._plans: dict[int, FragmentPlan] = {}
-        self._known_plans: dict[str, FragmentPlan] = {}
         self._said: set[str] = set()
-        self._guard = threading.Lock()
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
         cache._get_cache_kw = _keep_everything
@@ -115,39 +130,70 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
         context: Any,
         kw: dict[str, object],
     ) -> object:
-        defname = kw.pop(_DEFNAME, None)
+        defname = kw.pop(DEFNAME, None)
         if defname is None:
             return self._own_value(key, creator, kw)
-        enabled = kw.pop("enabled", None)
-        if enabled is not None and not self._is_on(enabled, str(defname)):
-            return creator()
-        vary = kw.pop("vary", None)
+        enabled = vary = tags = None
+        if kw:
+            enabled = kw.pop("enabled", None)
+            if enabled is not None and not self._is_on(enabled, str(defname)):
+                return _uncached(creator)
+            vary = kw.pop("vary", None)
+            tags = kw.pop("tags", None)
+        edition = self._editions.only
+        if edition is None or "depends" in kw:
+            edition = self._editions.in_render(context, kw.get("depends"))
+            if edition is None:
+                return _uncached(creator)
         site = id(creator.__code__)
-        plan = self._plans.get(site)
+        plan = edition.plans.get(site)
         if plan is None or plan.kw != kw:
             try:
-                plan = self._find_plan(site, str(defname), creator, kw)
+                plan = self._find_plan(
+                    edition, site, str(defname), creator, kw
+                )
             except ForeignImpl as foreign:
                 impl, handed = self._places.foreign(
-                    foreign, str(defname), vary, context
+                    foreign, str(defname), vary, tags, context
                 )
                 return impl.get_or_create(key, creator, **handed)
         if enabled is None and not plan.enabled:
-            return creator()
-        try:
-            logical, labels = plan.variant(
-                key,
-                plan.vary if vary is None else vary,
-                creator,
-                self._child(context),
-                plan.uses_caller and _has_content(context),
-            )
-        except KeyTypeError as error:
-            self._say_uncached(plan, error)
-            return creator()
-        return plan.region.fetch(
-            logical, creator, plan.call, labels, must_store=False
+            return _uncached(creator)
+        variant = plan.constant
+        heirs = self._heirs(context, plan)
+        if (
+            variant is None
+            or heirs
+            or tags is not None
+            or vary is not None
+            or key != plan.default_key
+        ):
+            try:
+                variant = plan.variant(
+                    key,
+                    plan.vary if vary is None else vary,
+                    creator,
+                    heirs,
+                    plan.uses_caller and _has_content(context),
+                    plan.tag_labels if tags is None else plan.labels_of(tags),
+                )
+            except KeyTypeError as error:
+                self._say_uncached(plan, error)
+                return creator()
+            except OptionError as error:
+                raise error.at(plan.where) from None
+        logical, labels, fragment = variant
+        value = plan.region.fetch(
+            logical,
+            creator,
+            plan.call,
+            labels,
+            fragment=fragment,
+            origin=(context, plan, edition),
         )
+        if value.__class__ is dict and is_donut(value):
+            return self._fill(value, plan, context)
+        return value
 
     def _is_on(self, enabled: object, defname: str) -> bool:
         try:
@@ -157,6 +203,7 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
 
     def _find_plan(
         self,
+        edition: Edition,
         site: int,
         defname: str,
         creator: _Creator,
@@ -167,19 +214,19 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             known = keys.token((site, kw))
         except KeyTypeError:
             known = ""
-        plan = self._known_plans.get(known)
+        plan = edition.known.get(known)
         if plan is None:
-            plan = self._plan(defname, creator, kw)
-        with self._guard:
-            if len(self._known_plans) >= _KNOWN_PLANS:
-                self._known_plans.clear()
-            if known:
-                self._known_plans[known] = plan
-            self._plans[site] = plan
+            plan = self._plan(edition, defname, creator, kw)
+        if len(edition.known) >= _KNOWN_PLANS:
+            edition.known.clear()
+        if known:
+            edition.known[known] = plan
+        edition.plans[site] = plan
         return plan
 
     def _plan(
         self,
+        edition: Edition,
         defname: str,
         creator: _Creator,
         kw: dict[str, object],
@@ -198,30 +245,94 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             kw,
             region,
             call,
-            self._identity,
+            edition.version.identity,
+            self._family,
             name,
             defname,
             plans.argument_cells(creator, around),
             plans.uses_caller(creator),
             given,
             where,
+            self._run,
         )
 
-    def _child(self, context: Any) -> str:
-        """Return what tells the child of an inherited template apart.
+    def _heirs(self, context: Any, plan: FragmentPlan) -> str:
+        """Return what tells the heirs of an inherited template apart.
 
-        What a base template shows can be its child's, so it is cached for
-        each child.
+        For a fragment that can show what is theirs.
         """
-        if context is None:
+        if context is None or plan.is_heirs is False:
             return ""
-        main = getattr(context.get("self"), "template", None)
+        main = getattr(context._data.get("self"), "template", None)
         if main is None or main is self._template:
             return ""
-        impl = main.cache.impl
-        if not isinstance(impl, CachePlugImpl):
-            return plans.child_token(template_identity(main))
-        return plans.child_token(impl._identity)
+        if plan.is_heirs is None:
+            name = plan.name.partition("#")[0]
+            plan.is_heirs = self._places.scanned().is_heirs(name)
+        return self._editions.heirs(context).token if plan.is_heirs else ""
+
+    def _run(self, creation: Creation, creator: Callable[[], object]) -> Any:
+        """Run a fragment's creator; see to its holes, and to edits."""
+        context, plan, edition = cast("_Origin", creation.origin)
+        uris, is_unedited = self._editions.guard(
+            context, edition, plan.is_heirs is True
+        )
+        ground = creation.origin = Ground(
+            self._template,
+            context,
+            _count_buffers,
+            lambda: self._places.scanned().is_reshaped(plan.name),
+            uris,
+        )
+        shown = creator()
+        if not is_unedited():
+            # It can hold something of the newer templates.
+            creation.forbid()
+        return ground.finish(shown, creator)
+
+    def _fill(self, donut: object, plan: FragmentPlan, context: Any) -> str:
+        """Return a fragment with its holes filled; in another, left open."""
+        around = nesting.current()
+        if around is not None:
+            ground = around.origin
+            if isinstance(ground, Ground):
+                passed = ground.pass_on(
+                    donut,
+                    self._template,
+                    context,
+                    self._places.scanned().is_buffered(plan.name),
+                )
+                if passed is not None:
+                    return passed
+            around.forbid()
+        return fill(donut, lambda found: self._show(found, context))
+
+    def _show(self, found: Hole, context: Any) -> str:
+        """Return what the def of a hole shows now."""
+        namespace = context.get("self")
+        if found.inside:
+            namespace = TemplateNamespace(
+                f"self:{found.inside}",
+                context._clean_inheritance_tokens(),
+                templateuri=found.inside,
+                calling_uri="",
+            )
+        while not (
+            namespace.template.uri == found.uri
+            if found.uri
+            else namespace.template is self._template
+        ):
+            namespace = namespace.inherits
+        show = getattr(namespace, found.name)
+        stack = context.caller_stack
+        content, stack.nextcaller = stack.nextcaller, None
+        context._push_buffer()
+        try:
+            returned = show(*found.args, **found.kwargs)
+        finally:
+            buffer = context._pop_buffer()
+            stack.nextcaller = content
+        return f"{buffer.getvalue()}{returned}"
 
     def _say_uncached(self, plan: FragmentPlan, error: KeyTypeError) -> None:
         if plan.where not in self._said:
@@ -247,110 +358,6 @@ class CachePlugImpl(CacheImpl):  # type: ignore[misc]  # Mako is untyped
             ) from None
         impl: PluginImpl = made(self.cache)
         return impl
-
-    # -- template.cache.get and so on --------------------------------------
-
-    def _own_value(
-        self, key: object, creator: _Creator, kw: dict[str, object]
-    ) -> object:
-        place = self._places.own(key, kw)
-        return place.region.fetch(
-            place.key, creator, place.call, (place.label,)
-        )
-
-    def get(self, key: object, **kw: Any) -> object:
-        """Return the fresh value under *key*, or ``None``.
-
-        It is what ``set`` stored or, without that, the content of a
-        fragment that has this ``cache_key`` or this name.
-
-        :raises KeyTypeError: for a key that cannot be told apart.
-        """
-        kw.pop("context", None)
-        found: object = NO_VALUE
-        if kw.pop(_DEFNAME, None) is None:
-            place = self._places.own(key, kw)
-            found = place.region.peek(place.key)
-        for fragment in self._places.with_key(key):
-            for other in self._places.of(fragment, key):
-                if found is NO_VALUE and isinstance(other, Place):
-                    found = other.region.peek(other.key)
-        return None if found is NO_VALUE else found
-
-    def set(self, key: object, value: object, **kw: Any) -> None:
-        """Store a value of one's own under *key*; ``put`` is the same.
-
-        It stands beside the template's fragments, none of which it can
-        replace.
-
-        :raises CodecError: if *value* is of a type that is not stored.
-        :raises KeyTypeError: for a key that cannot be told apart.
-        """
-        kw.pop("context", None)
-        kw.pop(_DEFNAME, None)
-        place = self._places.own(key, kw)
-        place.region.store(place.key, value, place.call, (place.label,))
-
-    def put(self, key: object, value: object, **kw: Any) -> None:
-        """Do what ``set`` does."""
-        self.set(key, value, **kw)
-
-    def invalidate(self, key: object, **kw: Any) -> None:
-        """Remove what is under *key*, or every variant of one def.
-
-        Reached by ``template.cache.invalidate(key)`` and, with the def's
-        name, by ``invalidate_def``, ``invalidate_body`` and
-        ``invalidate_closure``.  Works in a process that has never rendered
-        the template.
-
-        :raises BackendError: if the store could not be reached.
-        :raises OptionError: for a def that is not in the template.
-        """
-        kw.pop("context", None)
-        defname = kw.pop(_DEFNAME, None)
-        if defname is not None:
-            for fragment in self._places.named(defname):
-                self._places.invalidate(fragment)
-            return
-        place = self._places.own(key, kw)
-        place.region.discard(place.key)
-        for fragment in self._places.with_key(key):
-            self._places.invalidate(fragment, key)
-
-    def invalidate_template(self) -> None:
-        """Remove everything that is cached of this template.
-
-        :raises BackendError: if a store could not be reached.
-        """
-        places = self._places
-        for fragment in places.scanned().fragments:
-            places.invalidate(fragment)
-        for region in places.every_region():
-            region.discard_label(places.own_label(region))
-
-    def invalidate_tags(self, *tags: str) -> None:
-        """Make every entry with one of *tags* a miss, of any template.
-
-        In every store that this template's options name.
-
-        :raises BackendError: if a store could not be reached.
-        """
-        for region in self._places.every_region():
-            region.invalidate_tags(*tags)
-
-    def stats(self) -> dict[str, RegionStats]:
-        """Return this process's counters of the regions used here, by name.
-
-        Regions are shared: the figures are those of all their templates.
-        """
-        found: dict[str, RegionStats] = {}
-        for region in self._places.used_regions():
-            stats = region.stats()
-            if region.name in found:
-                both = zip(found[region.name], stats, strict=True)
-                stats = RegionStats(*map(sum, both))
-            found[region.name] = stats
-        return found
 
 
 class MemoryCacheImpl(CachePlugImpl):
@@ -394,18 +401,73 @@ def _default_dir(template: Template) -> str | None:
     return None if folder is None else os.path.join(folder, "_cacheplug")
 
 
+def _count_buffers(context: Any) -> int:
+    return 0 if context is None else len(context._buffer_stack)
+
+
+def _uncached(creator: Callable[[], object]) -> object:
+    """Return what *creator* makes; what is around it is not cached either."""
+    nesting.nocache()
+    return creator()
+
+
+def library_in(context: Any, template: Template) -> Library:
+    """Return the library of the lookup that a render takes templates from.
+
+    :param context: of the render; ``None`` for the template's own lookup.
+    """
+    top = getattr(context, "_with_template", None)
+    lookup = template.lookup if top is None else top.lookup
+    library = getattr(lookup, _LIBRARY, None)
+    if library is None or library.lookup is not lookup:
+        library = Library(lookup, own_part, _loaded)
+        with contextlib.suppress(AttributeError):
+            # It lives as long as the lookup, and one copy is not another's.
+            setattr(lookup, _LIBRARY, library)
+    return library
+
+
+def _loaded(lookup: Any, uri: str) -> Template | None:
+    """Return the template that *lookup* holds, without looking at files."""
+    try:
+        return lookup._collection[uri]
+    except (AttributeError, KeyError):
+        return None
+
+
 def template_identity(template: Template) -> str:
-    """Return the identity of *template*.
+    """Return what *template* is now, with all that it needs."""
+    return library_in(None, template).version_of(template).identity
+
+
+def own_part(template: Template) -> OwnPart:
+    """Return what *template* is by itself.
 
     One whose generated module cannot be read is nobody else's, in no other
     process.
     """
+    known: OwnPart | None = vars(template).get(_OWN_PART)
+    if known is None:
+        # Read once: the file that it was made from can change.
+        found = _read_own_part(template)
+        known = vars(template).setdefault(_OWN_PART, found)
+    return known
+
+
+def _read_own_part(template: Template) -> OwnPart:
     uri = own_uri(template.uri, template.filename)
     code = compiled_code(template)
     source = _source(template)
+    base = template.module._template_uri
     if not code or source is None:
-        return identity(uri, uuid.uuid4().hex, "")
-    return identity(uri, source, code)
+        told = identity(uri, uuid.uuid4().hex, "")
+        return OwnPart(told, uri, base, ())
+    return OwnPart(
+        identity(uri, source, code),
+        uri,
+        base,
+        named_templates(code, source),
+    )
 
 
 def _source(template: Template) -> str | None:

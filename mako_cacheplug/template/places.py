@@ -20,7 +20,9 @@ from mako_cacheplug import keys
 from mako_cacheplug import options
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.options import CallOptions
+from mako_cacheplug.region import Attempts
 from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.region import one_of_each_store
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.scan import Fragment
 from mako_cacheplug.template.scan import Scan
@@ -74,7 +76,9 @@ class TemplatePlaces:
     """The places of one template.  Safe in threads.
 
     :param uri: the template's, for errors.
-    :param identity: what the template is.
+    :param own_identity: what the template is by itself.
+    :param family: what it is in all its versions.
+    :param identity: returns what it is now, with all that it needs.
     :param code: returns the module that Mako generated, or "".
     :param settings: makes the template's settings; called at the first use.
     :param load_plugin: returns the impl of Mako's own group with a name.
@@ -85,12 +89,16 @@ class TemplatePlaces:
     def __init__(
         self,
         uri: str,
-        identity: str,
+        own_identity: str,
+        family: str,
+        identity: Callable[[], str],
         code: Callable[[], str],
         settings: Callable[[], TemplateSettings],
         load_plugin: Callable[[str], PluginImpl],
     ):
         self._uri = uri
+        self._own_identity = own_identity
+        self._family = family
         self._identity = identity
         self._code = code
         self._make_settings = settings
@@ -151,6 +159,7 @@ class TemplatePlaces:
         chosen: ForeignImpl,
         defname: str,
         vary: object = None,
+        tags: object = None,
         context: Any = None,
     ) -> ForeignPlace:
         """Return the plugin that Mako's own group knows by that name."""
@@ -171,6 +180,8 @@ class TemplatePlaces:
             except OptionError as error:
                 raise error.at(where) from None
         handed = dict(chosen.options)
+        if tags is not None:
+            handed["tags"] = tags
         if context is not None and impl.pass_context:
             handed.setdefault("context", context)
         return ForeignPlace(impl, handed)
@@ -178,20 +189,21 @@ class TemplatePlaces:
     def own(self, key: object, given: Mapping[str, object]) -> Place:
         """Return the place of a value that is not a fragment's."""
         region, call, _ = self.resolve(given, f"cache of {self._uri!r}")
-        prefix = keys.join("own", region.scope, self._identity)
+        prefix = keys.join("own", region.scope, self._own_identity)
         return Place(
             region, call, prefix + keys.token(key), self.own_label(region)
         )
 
     def own_label(self, region: CacheRegion) -> str:
         """Return the label of all such values."""
-        return keys.join("owned", region.scope, self._identity)
+        return keys.join("owned", region.scope, self._own_identity)
 
     def of(
         self, fragment: Fragment, key: object = _ABSENT
     ) -> Iterator[Place | ForeignPlace]:
         """Yield where a fragment, or that with a key, can be cached."""
         where = self.where(fragment.defname)
+        identity = self._identity()
         base = ""
         if fragment.has_key and key is not _ABSENT:
             base = "k" + keys.token(key)
@@ -201,12 +213,12 @@ class TemplatePlaces:
             except ForeignImpl as foreign:
                 yield self.foreign(foreign, fragment.defname)
                 continue
-            parts = (region, self._identity, fragment.name)
+            name = fragment.name
             yield Place(
                 region,
                 call,
-                plans.fragment_prefix(*parts) + base,
-                plans.variants_label(*parts) + base,
+                plans.fragment_prefix(region, identity, name) + base,
+                plans.variants_label(region, self._family, name) + base,
             )
 
     def _possible_options(
@@ -235,17 +247,42 @@ class TemplatePlaces:
     def invalidate(self, fragment: Fragment, key: object = _ABSENT) -> None:
         """Remove all variants of a fragment, or those with a key.
 
+        What shows it can be in another store: its label is invalidated in
+        all of them.
+
         :raises BackendError: if a store could not be reached.
         """
-        for place in self.of(fragment, key):
-            if isinstance(place, Place):
-                place.region.discard(place.key)
-                place.region.discard_label(place.label)
-                continue
-            name = fragment.key if fragment.has_key else fragment.defname
-            known = name if key is _ABSENT else key
-            if known is not None:
-                place.impl.invalidate(known, **place.options)
+        regions = self.every_region()
+        with Attempts() as attempts:
+            for place in self.of(fragment, key):
+                if isinstance(place, Place):
+                    attempts.make(place.region.discard, place.key)
+                    for region in one_of_each_store([place.region, *regions]):
+                        attempts.make(region.discard_label, place.label)
+                    continue
+                name = fragment.key if fragment.has_key else fragment.defname
+                known = name if key is _ABSENT else key
+                if known is not None:
+                    place.impl.invalidate(known, **place.options)
+
+    def invalidate_own(self, key: object, given: Mapping[str, object]) -> None:
+        """Remove a value that is not a fragment's."""
+        place = self.own(key, given)
+        place.region.discard(place.key)
+
+    def invalidate_all(self) -> None:
+        """Remove all fragments and all values of one's own."""
+        with Attempts() as attempts:
+            for fragment in self.scanned().fragments:
+                attempts.make(self.invalidate, fragment)
+            for region in self.every_region():
+                attempts.make(region.discard_label, self.own_label(region))
+
+    def invalidate_tags(self, tags: tuple[str, ...]) -> None:
+        """Invalidate what has one of *tags*, and what shows it."""
+        with Attempts() as attempts:
+            for region in self.every_region():
+                attempts.make(region.invalidate_tags, *tags)
 
     def with_key(self, key: object) -> list[Fragment]:
         """Return the fragments that can have *key*, theirs or Mako's."""

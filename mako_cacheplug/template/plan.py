@@ -5,7 +5,9 @@ Made once per fragment and set of tag options, then used at every call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from types import CellType
 from types import CodeType
 from types import FunctionType
@@ -13,11 +15,14 @@ from typing import Any
 from typing import Final
 
 from mako_cacheplug import keys
+from mako_cacheplug import options
 from mako_cacheplug.exceptions import KeyTypeError
+from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.region import Fragment
 
-__all__ = ["FragmentPlan", "argument_cells", "child_token", "uses_caller"]
+__all__ = ["FragmentPlan", "argument_cells", "heirs_token", "uses_caller"]
 
 _NOT_ARGUMENTS: Final = frozenset({"context", "pageargs"})
 
@@ -26,31 +31,46 @@ Cell = tuple[int, ...]
 by the numbers of their cells."""
 
 
+_KNOWN_TAGS: Final = 256
+
+
 class FragmentPlan:
     """A fragment's region, policy and the constant part of its key.
 
-    :param kw: the tag's options that this plan was made for.
+    :param kw: the tag's options that this plan was made for, but for those
+        that are taken at each call.
     :param region: where it is cached.
     :param call: with which policy.
-    :param identity: what its template is.
+    :param identity: what its template is, in this version.
+    :param family: what its template is, in all versions.
     :param name: which fragment of the template.
     :param default_key: what Mako passes as key if the author gave none.
     :param cells: the arguments, from :func:`argument_cells`.
     :param takes_content: from :func:`uses_caller`.
     :param given: the checked options of all levels.
     :param where: the fragment in words.
+    :param run: runs its creator.
+
+    ``constant`` is what :meth:`variant` returns for every call, unless that
+    has a key, tags, a vary option or an heir of its own; or ``None``.
     """
 
     __slots__ = (
+        "_known_tags",
+        "_plain",
+        "_removed",
         "call",
         "cells",
+        "constant",
         "default_key",
         "enabled",
+        "is_heirs",
         "kw",
         "label",
         "name",
         "prefix",
         "region",
+        "tag_labels",
         "uses_caller",
         "vary",
         "vary_args",
@@ -63,19 +83,24 @@ class FragmentPlan:
         region: CacheRegion,
         call: CallOptions,
         identity: str,
+        family: str,
         name: str,
         default_key: str,
         cells: tuple[Cell, ...],
         takes_content: bool,
         given: dict[str, Any],
         where: str,
+        run: Callable[[Creation, Callable[[], object]], object],
     ):
         self.kw = kw
         self.name = name
         self.region = region
-        self.call = call
+        self.tag_labels = tuple(map(region.tag_label, call.tags))
+        self._known_tags: dict[str, tuple[str, ...]] = {}
+        self.call = call.replace({"tags": ()})
         self.prefix = fragment_prefix(region, identity, name)
-        self.label = variants_label(region, identity, name)
+        self.label = variants_label(region, family, name)
+        self.is_heirs: bool | None = None
         self.default_key = default_key
         self.cells = cells
         self.vary_args: bool | None = given.get("vary_args")
@@ -83,24 +108,51 @@ class FragmentPlan:
         self.enabled: bool = given.get("enabled", True)
         self.uses_caller = takes_content
         self.where = where
+        self._plain = Fragment(run)
+        self._removed = Fragment(run, is_removed=True)
+        self.constant = (
+            None
+            if cells or takes_content or self.vary is not None
+            else self.variant(
+                default_key, None, None, "", False, self.tag_labels
+            )
+        )
+
+    def labels_of(self, tags: object) -> tuple[str, ...]:
+        """Return the labels for a call's own tags.
+
+        :param tags: the option, as the user typed it.
+        :raises OptionError: if it is no list of tags.
+        """
+        known = self._known_tags.get(tags) if type(tags) is str else None
+        if known is None:
+            names = options.tag_names(tags)
+            known = tuple(map(self.region.tag_label, names))
+            if type(tags) is str:
+                if len(self._known_tags) >= _KNOWN_TAGS:
+                    self._known_tags.clear()
+                self._known_tags[tags] = known
+        return known
 
     def variant(
         self,
         key: object,
         vary: object,
-        creator: FunctionType,
-        child: str,
-        has_content: bool = False,
-    ) -> tuple[str, tuple[str, ...]]:
-        """Return one call's logical key and the labels beside its tags.
+        creator: FunctionType | None,
+        heirs: str,
+        has_content: bool,
+        tag_labels: tuple[str, ...],
+    ) -> tuple[str, tuple[str, ...], Fragment]:
+        """Return one call's logical key, its labels, and what is special.
 
         An author's own ``cache_key`` stands for the arguments too, unless
         ``vary_args`` asks for them.
 
         :param key: what Mako passes as key.
         :param vary: the option; ``None`` if not given.
-        :param child: from :func:`child_token`, or "".
+        :param heirs: from :func:`heirs_token`, or "".
         :param has_content: whether what it shows is its caller's too.
+        :param tag_labels: the labels of its tags.
         :raises KeyTypeError: if an argument, the key or the vary option
             cannot be in a key.
         """
@@ -112,19 +164,24 @@ class FragmentPlan:
             )
         rest = ""
         vary_args = not base if self.vary_args is None else self.vary_args
-        if self.cells and vary_args:
+        if self.cells and vary_args and creator is not None:
             rest = "a" + "".join(
                 [keys.token(_content_at(creator, c)) for c in self.cells]
             )
         if vary is not None:
             rest += "v" + keys.token(vary)
-        rest += child
-        labels: tuple[str, ...]
-        if rest:
-            labels = (self.label, self.label + base) if base else (self.label,)
-        else:
-            labels = (self.label,) if base else ()
-        return self.prefix + base + rest, labels
+        rest += heirs
+        label = self.label
+        labels = (label, *tag_labels)
+        fragment = self._plain
+        if base and rest:
+            labels = (label, label + base, *tag_labels)
+        elif base:
+            # Whoever invalidates the key removes the entry as well.
+            fragment = Fragment(self._plain.run, (label + base,))
+        elif not (rest or tag_labels):
+            fragment = self._removed
+        return self.prefix + base + rest, labels, fragment
 
 
 def fragment_prefix(region: CacheRegion, identity: str, name: str) -> str:
@@ -132,17 +189,17 @@ def fragment_prefix(region: CacheRegion, identity: str, name: str) -> str:
     return keys.join("fragment", region.scope, identity, name)
 
 
-def variants_label(region: CacheRegion, identity: str, name: str) -> str:
-    """Return the label of all of a fragment's variants.
+def variants_label(region: CacheRegion, family: str, name: str) -> str:
+    """Return the label of all of a fragment's variants, in all versions.
 
     With ``"k"`` and a key's token appended: of all variants with that key.
     """
-    return keys.join("variants", region.scope, identity, name)
+    return keys.join("variants", region.scope, family, name)
 
 
-def child_token(identity: str) -> str:
-    """Return what tells a base template's fragment for one child apart."""
-    return "c" + keys.join(identity)
+def heirs_token(identities: Iterable[str]) -> str:
+    """Return what tells a base template's fragment for its heirs apart."""
+    return "c" + keys.join(*identities)
 
 
 def _content_at(creator: FunctionType, cell: Cell) -> object:

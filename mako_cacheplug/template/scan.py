@@ -13,10 +13,12 @@ import time
 from typing import Final
 from typing import NamedTuple
 
-__all__ = ["Fragment", "Scan", "fragment_name", "scan"]
+from mako_cacheplug.template.heirs import HeirUse
+
+__all__ = ["DEFNAME", "Fragment", "Scan", "fragment_name", "parse", "scan"]
 
 _CALL: Final = "_ctx_get_or_create"
-_DEFNAME: Final = "__M_defname"
+DEFNAME: Final = "__M_defname"
 
 _parsing: Final = threading.Lock()
 _GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
@@ -49,6 +51,12 @@ class Fragment:
     has_key: bool
     """Whether a ``cache_key`` is given."""
 
+    is_reshaped: bool
+    """Whether a filter or a decorator works on what it shows."""
+
+    is_buffered: bool
+    """Whether its caller gets what it shows, and may do anything to it."""
+
 
 class Scan(NamedTuple):
     """What a generated module holds."""
@@ -62,6 +70,22 @@ class Scan(NamedTuple):
     variables: dict[str, frozenset[str]]
     """For each function, by its name with those around it, its arguments
     and what it assigns; not what it takes from the context."""
+
+    is_heirs: HeirUse
+    """Tells of a function, by its name with those around it, whether what it
+    shows can be an inheriting template's."""
+
+    def is_reshaped(self, name: str) -> bool:
+        """Tell whether something works on what the fragment *name* shows."""
+        return not any(
+            one.name == name and not one.is_reshaped for one in self.fragments
+        )
+
+    def is_buffered(self, name: str) -> bool:
+        """Tell whether a fragment's caller gets what it shows."""
+        return not any(
+            one.name == name and not one.is_buffered for one in self.fragments
+        )
 
     def name_at(self, name: str, line: int) -> str:
         """Return what the fragment that is asked for in *line* is called.
@@ -92,16 +116,23 @@ def scan(code: str) -> Scan:
     :param code: the module's text.
     """
     scanner = _Scanner()
-    scanner.visit(_parse(code))
+    module = parse(code)
+    scanner.visit(module)
     variables = {
         name: frozenset(v for v in found if not v.startswith("__M_"))
         - _GIVEN_BY_MAKO
         for name, found in scanner.variables.items()
     }
-    return Scan(scanner.found, frozenset(scanner.functions), variables)
+    return Scan(
+        scanner.found,
+        frozenset(scanner.functions),
+        variables,
+        HeirUse(module),
+    )
 
 
-def _parse(code: str) -> ast.Module:
+def parse(code: str) -> ast.Module:
+    """Return a generated module parsed, from any thread."""
     # CPython 3.11 counts how deep the trees of all threads are in one place
     # and can take another thread's parsing for an error.
     with _parsing:
@@ -120,10 +151,13 @@ class _Scanner(ast.NodeVisitor):
         self._times: dict[str, int] = {}
         self.variables: dict[str, set[str]] = {}
         self._path: list[str] = []
+        # A cached function is followed by what Mako puts in its place.
+        self._pairs: dict[str, list[ast.FunctionDef]] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # ast's name
         self.functions.add(node.name)
         self._path.append(node.name)
+        self._pairs.setdefault(".".join(self._path), []).append(node)
         self.generic_visit(node)
         self._path.pop()
 
@@ -162,7 +196,7 @@ class _Scanner(ast.NodeVisitor):
                 options[str(keyword.arg)] = ast.literal_eval(keyword.value)
             except ValueError:
                 dynamic.add(str(keyword.arg))
-        defname = str(options.pop(_DEFNAME, ""))
+        defname = str(options.pop(DEFNAME, ""))
         key: object = None
         try:
             key = ast.literal_eval(node.args[0])
@@ -173,6 +207,7 @@ class _Scanner(ast.NodeVisitor):
         name = ".".join(self._path)
         earlier = self._times.get(name, 0)
         self._times[name] = earlier + 1
+        body, place = ([None, None, *self._pairs.get(name, ())])[-2:]
         self.found.append(
             Fragment(
                 f"{name}#{earlier}" if earlier else name,
@@ -182,8 +217,17 @@ class _Scanner(ast.NodeVisitor):
                 frozenset(dynamic),
                 key if has_key else None,
                 has_key,
+                _is_reshaped(body),
+                place is None or ast.unparse(place.body[-1]) != "return ''",
             )
         )
+
+
+def _is_reshaped(function: ast.FunctionDef | None) -> bool:
+    if function is None or function.decorator_list:
+        return True
+    last = ast.unparse(function.body[-1])
+    return last != "return __M_buf.getvalue()"
 
 
 def _is_from_context(value: ast.expr) -> bool:

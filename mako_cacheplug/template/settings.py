@@ -137,8 +137,14 @@ class TemplateSettings:
         return Resolved(region, CallOptions().replace(merged), merged)
 
     def region_names(self) -> list[str]:
-        """Return the names of the regions in ``cache_args``."""
-        return list(self._named)
+        """Return the names of the regions in ``cache_args`` that are ours.
+
+        Another plugin's can stand beside them.
+        """
+        ours = (CacheRegion, Mapping)
+        return [
+            n for n, found in self._named.items() if isinstance(found, ours)
+        ]
 
     def _refuse_foreign(
         self, given: Mapping[str, object], named: object, where: str
@@ -158,6 +164,7 @@ class TemplateSettings:
         handed.update(region)
         handed.update(given)
         handed.pop("impl", None)
+        handed.pop("depends", None)
         if isinstance(named, Mapping):
             handed.pop("region", None)
         raise ForeignImpl(impl.strip(), handed)

@@ -24,6 +24,7 @@ from mako_cacheplug.events import EventKind
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.region import Fragment
 from mako_cacheplug.testing.base import Suite
 from mako_cacheplug.testing.base import Watched
 from mako_cacheplug.testing.harness import StoreHarness
@@ -256,12 +257,17 @@ class HostileBytesSuite(Suite):
                 call: CallOptions,
                 labels: tuple[str, ...] = (),
                 *,
-                must_store: bool = True,
+                fragment: Fragment | None = None,
+                origin: object = None,
             ) -> object:
-                tags = tuple(map(self.tag_label, call.tags))
-                names.update(map(keys.storage_key, (key, *labels, *tags)))
+                names.update(map(keys.storage_key, (key, *labels)))
                 return super().fetch(
-                    key, creator, call, labels, must_store=must_store
+                    key,
+                    creator,
+                    call,
+                    labels,
+                    fragment=fragment,
+                    origin=origin,
                 )
 
         region = Spying(backend, namespace=harness.mark)

@@ -1,0 +1,158 @@
+"""What is true inside a creation is true of the creations around it.
+
+A page that is cached whole shows what its cached fragments show.  So it
+depends on their labels, is fresh no longer than they are, and is not stored
+if one of them must not be.  All that rises from the inside out, whether the
+inner value was created or was a hit.
+
+The creations of a thread are a chain, kept in a context variable: a creator
+runs where it was called.  Labels keep the order that makes them safe: an
+outer creation holds a label's version from before the inner value was read
+or made, so whatever invalidates the label later invalidates the outer one.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Iterable
+from typing import Final
+
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.labels import LabelVersions
+
+__all__ = ["NOT_STORED", "Creation", "current", "nocache"]
+
+NOT_STORED: Final = -math.inf
+"""The ``fresh_until`` of an entry that must be neither stored nor shared."""
+
+_current: Final[contextvars.ContextVar[Creation | None]] = (
+    contextvars.ContextVar("mako_cacheplug_creation", default=None)
+)
+
+current: Final = _current.get
+"""Return the innermost creation under way in this thread, or ``None``."""
+
+
+class Creation:
+    """A creation under way.  Of one thread.
+
+    :param labels: the labels of the store that its value goes to.
+    :param origin: what the caller wants to find here again.
+    """
+
+    __slots__ = (
+        "_held",
+        "_token",
+        "around",
+        "fresh_until",
+        "labels",
+        "origin",
+        "pairs",
+    )
+
+    def __init__(self, labels: LabelVersions, origin: object = None):
+        self.labels = labels
+        self.origin = origin
+        self.around = current()
+        self.fresh_until = math.inf
+        self.pairs: dict[tuple[str, str], None] = {}
+        self._held: set[str] = set()
+
+    def __enter__(self) -> Creation:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether its value may be stored and shared with other callers."""
+        return self.fresh_until != NOT_STORED
+
+    def hold(self, names: Iterable[str], labels: LabelVersions) -> None:
+        """Depend on labels as they are now, here and all around.
+
+        To be called before what has these labels is read or made.
+
+        :param labels: those of the store that it is in.
+        """
+        names = list(names)
+        creation: Creation | None = self
+        while creation is not None:
+            creation._take(names, labels)
+            creation = creation.around
+
+    def _take(self, names: list[str], labels: LabelVersions) -> bool:
+        """Hold *names* in the own store; tell whether one is new to it."""
+        missing = [name for name in names if name not in self._held]
+        if not missing:
+            return False
+        if not self.labels.are_those_of(labels):
+            labels.are_also_in(self.labels)
+        try:
+            pairs = self.labels.current(missing)
+        except BackendError:
+            # Unable to tell later whether it is still valid.
+            self.fresh_until = NOT_STORED
+            return False
+        self._held.update(missing)
+        self.pairs.update(dict.fromkeys(pairs))
+        return True
+
+    def note(
+        self, entry: CacheEntry, labels: LabelVersions, expires: bool
+    ) -> bool:
+        """Note that *entry* has become part of this, and of all around.
+
+        :param labels: those of the store that it is in.
+        :param expires: whether what is around expires with it.
+        :return: whether labels of another store were not held when it was
+            read: it has to be read again.
+        """
+        again = False
+        creation: Creation | None = self
+        while creation is not None:
+            if expires and entry.fresh_until < creation.fresh_until:
+                creation.fresh_until = entry.fresh_until
+            if entry.labels:
+                if creation.labels.are_those_of(labels):
+                    creation.pairs.update(dict.fromkeys(entry.labels))
+                else:
+                    names = [name for name, _ in entry.labels]
+                    again |= creation._take(names, labels)
+            creation = creation.around
+        return again
+
+    def forbid(self) -> None:
+        """Store neither this nor what is around it."""
+        creation: Creation | None = self
+        while creation is not None:
+            creation.fresh_until = NOT_STORED
+            creation = creation.around
+
+
+def nocache(context: object = None) -> str:
+    """Keep the fragment that is being created, and all around it, uncached.
+
+    For what one visitor alone may see: a preview, an error box, a personal
+    line.  To be called while it is rendered, from a template or from Python
+    code beneath it, in the thread that renders::
+
+        <%! from mako_cacheplug import nocache %>
+        % if preview:
+        ${nocache(context)}
+        % endif
+
+    The page is rendered as ever; what is created is shown to this caller
+    only.  Where nothing is being created it does nothing.
+
+    :param context: Mako's; not needed.
+    :return: an empty text, so that it can stand in ``${}``.
+    """
+    creation = current()
+    if creation is not None:
+        creation.forbid()
+    return ""

@@ -1,0 +1,221 @@
+"""What a template is in each render: its own edition, and its heirs.
+
+A render begins with templates that the lookup had then; while it goes on,
+the lookup can get newer ones.  What is created from a mixture is no
+edition's.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from mako_cacheplug import options
+from mako_cacheplug.template.library import Library
+from mako_cacheplug.template.library import OwnPart
+from mako_cacheplug.template.library import Version
+from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.plan import heirs_token
+
+__all__ = ["Edition", "Editions", "Heirs"]
+
+_KNOWN_EDITIONS: Final = 16
+
+Template = Any  # Mako is untyped.
+
+
+class Edition:
+    """A version of the template, and how its fragments are cached in it."""
+
+    __slots__ = ("known", "plans", "version")
+
+    def __init__(self, version: Version):
+        self.version = version
+        # By the place in the module that asks: its code lives as long as
+        # the template.
+        self.plans: dict[int, FragmentPlan] = {}
+        self.known: dict[str, FragmentPlan] = {}
+
+
+class Heirs(NamedTuple):
+    """The templates that inherit this one in a render."""
+
+    stack: weakref.ref[Any]
+    library: Library
+    templates: list[weakref.ref[Template]]
+    versions: list[Version]
+    token: str
+    """What tells them apart, for a key."""
+
+
+class _Render(NamedTuple):
+    stack: weakref.ref[Any]
+    """Tells the render: it is one object for all its contexts."""
+
+    library: Library
+    edition: Edition | None
+
+
+class Editions:
+    """The editions of one template.  Safe in threads.
+
+    :param template: Mako's.
+    :param own_part: returns what a template is by itself.
+    :param library_in: returns the library of the lookup that a context
+        takes templates from, or a template's own without one.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        own_part: Callable[[Template], OwnPart],
+        library_in: Callable[[Any, Template], Library],
+    ):
+        self._template = template
+        self._own_part = own_part
+        self._own = own = own_part(template)
+        self._library_in = library_in
+        self.only = None if own.needs else Edition(Version(own.identity, {}))
+        """The edition, if the template needs no other and has but one."""
+
+        self._all: dict[str, Edition] = {}
+        self._render: _Render | None = None
+        self._heirs: Heirs | None = None
+
+    def alone(self) -> Edition:
+        """Return what the template is now, outside of a render."""
+        if self.only is not None:
+            return self.only
+        library = self._library_in(None, self._template)
+        return self._edition(library.version_of(self._template))
+
+    def in_render(self, context: Any, depends: object) -> Edition | None:
+        """Return what the template is in a render.
+
+        :param depends: the option ``depends`` of a fragment: it can name
+            more templates than the template as a whole.
+        :return: ``None`` if the render began with other templates than the
+            lookup has now.
+        """
+        if context is None:
+            return self.alone()
+        render = self._render
+        if render is None or render.stack() is not context.caller_stack:
+            render = self._render = self._begin(context, render)
+        edition = render.edition
+        if depends is None or edition is None:
+            return edition
+        more = {*options.tag_names(depends, "depends")} - {*self._own.needs}
+        if not more:
+            return edition
+        return self._edition(
+            render.library.version_of(self._template, sorted(more))
+        )
+
+    def _begin(self, context: Any, last: _Render | None) -> _Render:
+        stack = weakref.ref(context.caller_stack)
+        library = self._library_in(context, self._template)
+        edition = last.edition if last and last.library is library else None
+        if edition is None or not library.is_current(edition.version):
+            edition = self._edition(library.version_of(self._template))
+        members = edition.version.members
+        for template in _running(context):
+            known = members.get(template.uri)
+            if (
+                known is not None
+                and template is not self._template
+                and known != self._own_part(template).identity
+            ):
+                return _Render(stack, library, None)
+        return _Render(stack, library, edition)
+
+    def _edition(self, version: Version) -> Edition:
+        edition = self._all.get(version.identity)
+        if edition is None:
+            if len(self._all) >= _KNOWN_EDITIONS:
+                self._all.clear()
+            edition = Edition(version)
+            edition = self._all.setdefault(version.identity, edition)
+        return edition
+
+    def heirs(self, context: Any) -> Heirs:
+        """Return the templates that inherit this one in a render."""
+        heirs = self._heirs
+        stack = context.caller_stack
+        if heirs is not None and heirs.stack() is stack:
+            return heirs
+        library = self._library_in(context, self._template)
+        templates = []
+        for template in _chain(context):
+            if template is self._template:
+                break
+            templates.append(template)
+        if (
+            heirs is not None
+            and heirs.library is library
+            and [one() for one in heirs.templates] == templates
+            and all(map(library.is_current, heirs.versions))
+        ):
+            heirs = heirs._replace(stack=weakref.ref(stack))
+        else:
+            versions = [library.version_of(one) for one in templates]
+            heirs = Heirs(
+                weakref.ref(stack),
+                library,
+                [weakref.ref(one) for one in templates],
+                versions,
+                heirs_token([one.identity for one in versions]),
+            )
+        self._heirs = heirs
+        return heirs
+
+    def guard(
+        self, context: Any, edition: Edition, with_heirs: bool
+    ) -> tuple[Collection[str], Callable[[], bool]]:
+        """Return what a creation that begins now may show, and a check.
+
+        :param with_heirs: whether it can show what is its heirs'.
+        :return: the uris of the templates whose edits are noticed, and a
+            function that tells whether none of them has been edited since.
+        """
+        library = self._library_in(context, self._template)
+        versions = [edition.version]
+        uris = {*edition.version.members}
+        if with_heirs and context is not None:
+            heirs = self.heirs(context)
+            versions += heirs.versions
+            uris.update(one.uri for one in _chain(context))
+        for version in versions:
+            uris.update(version.members)
+
+        def is_unedited() -> bool:
+            return all(
+                library.is_current(version, checking=False)
+                for version in versions
+            )
+
+        return uris, is_unedited
+
+
+def _chain(context: Any) -> Iterator[Template]:
+    """Yield the page that is rendered and what it inherits."""
+    namespace = context.get("self")
+    while namespace is not None:
+        template = namespace.template
+        if template is not None:
+            yield template
+        namespace = namespace.inherits
+
+
+def _running(context: Any) -> Iterator[Template]:
+    """Yield the templates that a render has taken from the lookup."""
+    yield from _chain(context)
+    for namespace in list(context.namespaces.values()):
+        template = getattr(namespace, "template", None)
+        if template is not None:
+            yield template

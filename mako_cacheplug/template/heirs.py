@@ -1,0 +1,167 @@
+"""Which fragments of a base template show what is their child's.
+
+A page that inherits decides what ``next``, ``self`` and the base's blocks
+are.  A fragment that uses one of these is cached for each child; one that
+does not is one entry for all of them.
+
+Read from the module that Mako generated.  What cannot be told counts as the
+child's: that costs an entry for each child and is never wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Final
+
+__all__ = ["HeirUse"]
+
+_NAMES: Final = frozenset({"self", "next", "parent", "local"})
+"""What differs, or finds what differs, from child to child."""
+
+_HARMLESS: Final = frozenset(
+    {
+        "_locals",
+        "_pop_buffer",
+        "_pop_buffer_and_writer",
+        "_push_buffer",
+        "_push_writer",
+        "caller_stack",
+        "namespaces",
+        "write",
+        "writer",
+    }
+)
+"""Attributes of the context that tell nothing of the child."""
+
+_NAMESPACES: Final = "_mako_generate_namespaces"
+_HANDED: Final = ("render_", "__M_", "_mako_get_namespace")
+"""Functions of the module that are handed the context, and are read too."""
+
+
+class HeirUse:
+    """Knows of each function of a generated module if it is its child's.
+
+    :param module: the parsed module.
+    """
+
+    def __init__(self, module: ast.Module):
+        self._functions: dict[str, list[ast.FunctionDef]] = {}
+        self._collect(module, "")
+
+    def _collect(self, node: ast.AST, path: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            inner = path
+            if isinstance(child, ast.FunctionDef):
+                inner = f"{path}.{child.name}" if path else child.name
+                # A cached function stands there twice: itself, and what
+                # Mako puts in its place.
+                self._functions.setdefault(inner, []).append(child)
+            self._collect(child, inner)
+
+    def __call__(self, name: str) -> bool:
+        """Tell whether what the function *name* shows can be its child's.
+
+        :param name: with the names of the functions around it, by dots.
+        """
+        if name not in self._functions:
+            return True
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            path = waiting.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            for function in self._functions[path]:
+                reader = _Reader()
+                if function.decorator_list:
+                    return True  # A decorator is handed the context.
+                reader.visit(function)
+                if reader.found:
+                    return True
+                waiting += self._reached(path, reader.names)
+        return False
+
+    def _reached(self, path: str, names: set[str]) -> list[str]:
+        """Return the functions that *names*, used in *path*, stand for."""
+        found = []
+        scopes = [path]
+        while scopes[-1]:
+            scopes.append(scopes[-1].rpartition(".")[0])
+        for name in names:
+            for scope in scopes:
+                inner = f"{scope}.{name}" if scope else name
+                if inner in self._functions:
+                    found.append(inner)
+        if "_mako_get_namespace" in names:
+            # Defs inside a namespace's tag see the context around it.
+            found += [
+                one
+                for one in self._functions
+                if one.startswith(f"{_NAMESPACES}.")
+            ]
+        return found
+
+
+class _Reader(ast.NodeVisitor):
+    """Reads one function, with those inside it."""
+
+    def __init__(self) -> None:
+        self.found = False
+        self.names: set[str] = set()
+
+    def visit_Name(self, node: ast.Name) -> None:  # ast's name
+        if node.id in _NAMES or node.id == "context":
+            self.found = True
+        self.names.add(node.id.removeprefix("__M_"))
+        self.names.add(node.id)
+
+    def visit_Constant(self, node: ast.Constant) -> None:  # ast's name
+        # As in context['self'], by which Mako calls a block.
+        if isinstance(node.value, str) and node.value in _NAMES:
+            self.found = True
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:  # ast's name
+        if _is_context(node.value) and node.attr in _HARMLESS:
+            return
+        if node.attr == "cache" and ast.unparse(node.value) == (
+            "context.get('local')"
+        ):
+            return
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:  # ast's name
+        if _is_context(node.value) and isinstance(node.slice, ast.Constant):
+            self.visit(node.slice)
+        else:
+            self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:  # ast's name
+        function = node.func
+        handed = False
+        if isinstance(function, ast.Name):
+            handed = function.id.startswith(_HANDED)
+            self.visit(function)
+        elif isinstance(function, ast.Attribute):
+            called = ast.unparse(function)
+            handed = function.attr == "_ctx_get_or_create" or called in (
+                "runtime._include_file",
+                "runtime.Namespace",
+            )
+            if called == "context.get" and node.args:
+                handed = isinstance(node.args[0], ast.Constant)
+                if not handed:
+                    self.found = True
+            else:
+                self.visit(function)
+        else:
+            self.visit(function)
+        for argument in node.args:
+            if not (handed and _is_context(argument)):
+                self.visit(argument)
+        for keyword in node.keywords:
+            self.visit(keyword)
+
+
+def _is_context(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "context"

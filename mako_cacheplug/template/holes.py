@@ -1,0 +1,317 @@
+"""Holes: parts of a cached fragment that are rendered at each request.
+
+``${hole(self.greeting)}`` in something cached leaves a hole in what is
+stored.  Whenever the fragment is served, also the first time, the def is
+called anew and what it shows is put in place; it is never stored.
+
+While the fragment is created a hole writes a mark into its output, and
+afterwards the output is cut there.  That is right only if nothing can have
+worked on the text in between, such as a filter: what it does to a mark says
+nothing of what it would do to the hole's content.  Where that cannot be
+known the def is called on the spot, and what is around it is not stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import secrets
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from mako_cacheplug import codec as codecs
+from mako_cacheplug import nesting
+from mako_cacheplug.exceptions import CodecError
+
+__all__ = ["Ground", "Hole", "fill", "hole", "is_donut"]
+
+_log = logging.getLogger(__name__)
+
+_DONUT: Final = "mako_cacheplug donut"
+
+_said: Final[set[str]] = set()
+
+
+class Hole(NamedTuple):
+    """What is to be called for a hole, found from the fragment around it."""
+
+    inside: str
+    """The uri of the ``self`` that it is called in, if that is not the
+    fragment's: an included template's, or a namespace's."""
+
+    uri: str
+    """The uri of the template that has the def, if that is not the
+    fragment's."""
+
+    name: str
+    """The def."""
+
+    args: list[object]
+    kwargs: dict[str, object]
+
+
+class Ground:
+    """The output of one creation, in which there can be holes.
+
+    :param template: the fragment's.
+    :param context: the one it is rendered with.
+    :param count_buffers: returns how many buffers a context writes into;
+        when this is made, they are those around the fragment's own.
+    :param is_reshaped: tells whether a filter works on its whole output.
+    :param uris: the templates that a hole may be in beside the fragment's:
+        its key has to hold them too.
+    """
+
+    def __init__(
+        self,
+        template: Any,
+        context: Any,
+        count_buffers: Callable[[Any], int],
+        is_reshaped: Callable[[], bool],
+        uris: Collection[str],
+    ):
+        self.template = template
+        self.context = context
+        self._uris = uris
+        self._count_buffers = count_buffers
+        self._depth = count_buffers(context)
+        self._is_reshaped = is_reshaped
+        self._mark = ""
+        self._closed = False
+        self._holes: list[Hole] = []
+
+    @property
+    def top(self) -> Any:
+        """The template that ``self`` is."""
+        return _top(self.context)
+
+    def is_open(self, context: Any) -> bool:
+        """Tell whether what is written to *context* gets out as it is."""
+        return (
+            not self._closed
+            and self._count_buffers(context) == self._depth + 1
+            and not self._is_reshaped()
+        )
+
+    def place(self, template: Any, top: Any, found: Hole) -> Hole | str:
+        """Return *found* as seen from here, or why it cannot be here.
+
+        :param template: the template that it is seen from as yet.
+        :param top: the template that ``self`` is there.
+        """
+        inside, uri = found.inside, found.uri
+        if not inside and top is not self.top:
+            inside = str(getattr(top, "uri", "?"))
+        if not uri and (inside or template is not self.template):
+            uri = template.uri
+        for needed in (inside, uri):
+            if needed and needed not in self._uris:
+                return (
+                    f"it is in {needed!r}, which {self.template.uri!r} does"
+                    " not name; write cache_depends"
+                )
+        return found._replace(inside=inside, uri=uri)
+
+    def add(self, found: Hole) -> str:
+        """Return the mark to write for a hole."""
+        self._mark = self._mark or secrets.token_hex(16)
+        self._holes.append(found)
+        return f"\x02{self._mark}:{len(self._holes) - 1}\x03"
+
+    def finish(self, shown: object, again: Callable[[], object]) -> object:
+        """Return what is to be kept: the output, cut where a hole is.
+
+        :param shown: what the creator returned.
+        :param again: the creator; it is called once more, without holes, if
+            a mark was lost or doubled on the way.
+        """
+        if not self._holes:
+            return shown
+        if isinstance(shown, str):
+            pieces = re.split(f"\x02{self._mark}:([0-9]+)\x03", shown)
+            order = [int(number) for number in pieces[1::2]]
+            if sorted(order) == list(range(len(self._holes))):
+                holes = [self._holes[number] for number in order]
+                return {
+                    _DONUT: type(shown) is Markup,
+                    "text": [str(piece) for piece in pieces[::2]],
+                    "holes": [list(one) for one in holes],
+                }
+        creation = nesting.current()
+        if creation is not None:
+            creation.forbid()
+        self._closed = True
+        return again()
+
+    def pass_on(
+        self, donut: Any, template: Any, context: Any, is_buffered: bool
+    ) -> str | None:
+        """Return the text of a fragment with holes that is part of this.
+
+        :param template: the fragment's.
+        :param context: the one that it is called in.
+        :param is_buffered: whether what called it can do anything to it.
+        :return: the text with marks, or ``None`` if they cannot be here.
+        """
+        if is_buffered or not self.is_open(context):
+            _say_not_stored(
+                self, "a filter, capture or buffer is between them"
+            )
+            return None
+        top = _top(context)
+        placed = [
+            self.place(template, top, part)
+            for part in _parts(donut)
+            if isinstance(part, Hole)
+        ]
+        for one in placed:
+            if isinstance(one, str):
+                _say_not_stored(self, one)
+                return None
+        marks = iter(
+            [self.add(one) for one in placed if isinstance(one, Hole)]
+        )
+        return fill(donut, lambda _: next(marks))
+
+
+def fill(donut: Any, show: Callable[[Hole], str]) -> str:
+    """Return the text of a donut.
+
+    :param show: returns what stands in a hole.
+    """
+    text = "".join(
+        [
+            show(part) if isinstance(part, Hole) else part
+            for part in _parts(donut)
+        ]
+    )
+    return Markup(text) if donut[_DONUT] else text  # noqa: S704  # it was one when it was created
+
+
+def is_donut(value: object) -> bool:
+    """Tell whether *value* is what :meth:`Ground.finish` made of holes."""
+    return isinstance(value, dict) and _DONUT in value
+
+
+def _parts(donut: Any) -> Iterator[str | Hole]:
+    """Yield the texts and the holes of a donut in their order."""
+    for number, text in enumerate(donut["text"]):
+        if number:
+            yield Hole(*donut["holes"][number - 1])
+        yield text
+
+
+def hole(function: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    """Show a def here, anew at each request, in whatever is cached around.
+
+    ::
+
+        <%! from mako_cacheplug import hole %>
+        <%def name="greeting(size)">Hello ${user.name}</%def>
+        ${hole(self.greeting, 2)}
+
+    What it shows is never stored.  It may use its arguments and whatever is
+    passed to ``render()``, but no variable of the page around it.
+
+    :param function: a def of this template (``greeting``), or of ``self``,
+        ``next``, ``parent``, ``local`` or a file's namespace.
+    :param args: what to call it with: plain JSON values, which are stored.
+    :return: an empty text, as it writes into the page by itself.
+    """
+    creation = nesting.current()
+    ground = None if creation is None else creation.origin
+    if isinstance(ground, Ground):
+        found = _resolve(ground, function, args, kwargs)
+        if isinstance(found, Hole):
+            ground.context.write(ground.add(found))
+            return ""
+        _say_not_stored(ground, found)
+    elif creation is not None:
+        creation.forbid()
+    returned = function(*args, **kwargs)
+    known = _find(function)
+    if known is None:
+        return str(returned)
+    known[2].write(returned)
+    return ""
+
+
+def _say_not_stored(ground: Ground, why: str) -> None:
+    """Note that a hole cannot be left; say why, once."""
+    creation = nesting.current()
+    if creation is not None:
+        creation.forbid()
+    where = f"{ground.template.uri!r}"
+    if where not in _said:
+        _said.add(where)
+        _log.warning(
+            "what is cached around a hole in %s is not stored: %s (said once)",
+            where,
+            why,
+        )
+
+
+def _resolve(
+    ground: Ground,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> Hole | str:
+    """Return how to find *function* again, or why that cannot be."""
+    found = _find(function)
+    if found is None:
+        return f"{function!r} is no def that can be found again"
+    name, uri, context = found
+    if not ground.is_open(context):
+        return "a filter, capture or buffer is between them"
+    try:
+        codecs.dump_value([list(args), kwargs])
+    except CodecError as error:
+        return f"an argument of {name!r}: {error}"
+    if uri == ground.template.uri:
+        uri = ""
+    top = _top(context)
+    return ground.place(
+        ground.template, top, Hole("", uri, name, list(args), kwargs)
+    )
+
+
+def _top(context: Any) -> Any:
+    return getattr(context.get("self"), "template", None)
+
+
+def _find(
+    function: Callable[..., object],
+) -> tuple[str, str, Any] | None:
+    """Return a def's name, its template's uri and its context."""
+    target: object = function
+    context: Any = None
+    if isinstance(function, functools.partial):
+        # A member of a namespace.
+        target = function.func
+        context = function.args[0] if function.args else None
+    if not isinstance(target, FunctionType):
+        return None
+    name = target.__name__.removeprefix("render_")
+    if context is None:
+        # What stands for a def in its own template.
+        names = target.__code__.co_freevars
+        if "context" not in names:
+            return None
+        cell = (target.__closure__ or ())[names.index("context")]
+        context = cell.cell_contents
+    uri = target.__globals__.get("_template_uri")
+    function_name = f"render_{name}"
+    if uri is None or function_name not in target.__globals__:
+        return None
+    if function_name not in (target.__name__, *target.__code__.co_names):
+        return None  # A nested def of that name.
+    return name, uri, context

@@ -1,0 +1,160 @@
+"""The templates of one lookup, as those that depend on them see them.
+
+A template's version is what it says and does, and what all the templates say
+and do that it includes, inherits or takes a namespace from.  It is the same
+in every process that has the same sources, and changes when one of them is
+edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from mako_cacheplug import keys
+
+__all__ = ["Library", "OwnPart", "Version"]
+
+_MISSING: Final = "missing"
+"""Stands for a template that cannot be had: not there, or broken."""
+
+Template = Any  # Mako is untyped.
+
+
+class OwnPart(NamedTuple):
+    """What one template is by itself."""
+
+    identity: str
+    """From :func:`~mako_cacheplug.template.identity.identity`."""
+
+    uri: str
+    """Its uri, or "" if Mako made it up."""
+
+    base: str
+    """What the uris that it names are relative to."""
+
+    needs: tuple[str, ...]
+    """The uris that it names."""
+
+
+class Version(NamedTuple):
+    """What a template is at a time, with all that it needs."""
+
+    identity: str
+    """A text that no other template, and no other version, has."""
+
+    members: Mapping[str, str]
+    """The templates that it needs, directly or not, by uri: what each of
+    them is by itself."""
+
+
+class Library:
+    """What is known of a lookup's templates.  Safe in threads.
+
+    An edited file is noticed within :attr:`CHECK_SECONDS`, if the lookup has
+    ``filesystem_checks``, at the cost of one ``stat`` in that time for each
+    template that others depend on; at once if Mako itself has noticed.
+
+    :param lookup: a ``TemplateLookup``, or ``None`` for templates without
+        one, which can need nothing.
+    :param own_part: returns what a template is by itself.
+    :param loaded: returns the template that the lookup holds under a uri
+        without looking at its file; ``None`` if it holds none.
+    :param clock: monotonic seconds.
+    """
+
+    CHECK_SECONDS: Final = 1.0
+
+    def __init__(
+        self,
+        lookup: Any,
+        own_part: Callable[[Template], OwnPart],
+        loaded: Callable[[Any, str], Template | None],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.lookup = lookup
+        self._checks = bool(getattr(lookup, "filesystem_checks", True))
+        self._own_part = own_part
+        self._loaded = loaded
+        self._clock = clock
+        self._checked_at: dict[str, float] = {}
+
+    def version_of(
+        self, template: Template, more: Iterable[str] = ()
+    ) -> Version:
+        """Return what *template* is now.
+
+        :param more: uris that it also needs, relative to its own.
+        """
+        own = self._own_part(template)
+        members: dict[str, str] = {}
+        waiting = deque(self._absolute(own.base, (*own.needs, *more)))
+        while waiting:
+            uri = waiting.popleft()
+            if uri in members:
+                continue
+            members[uri] = _MISSING
+            member = self._find(uri)
+            if member is not None:
+                part = self._own_part(member)
+                members[uri] = part.identity
+                waiting.extend(self._absolute(part.base, part.needs))
+        if not members:
+            return Version(own.identity, members)
+        told = [keys.join(*pair) for pair in sorted(members.items())]
+        text = "".join([own.identity, *told]).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=16).hexdigest()
+        return Version(keys.join(own.uri, digest), members)
+
+    def is_current(self, version: Version, *, checking: bool = True) -> bool:
+        """Tell whether nothing that *version* needs has changed.
+
+        :param checking: whether files may be looked at, where it is time.
+        """
+        now = self._clock()
+        for uri, known in version.members.items():
+            if checking and self._is_time(uri, now):
+                member = self._get(uri)
+            else:
+                member = self._loaded(self.lookup, uri)
+                if member is None:  # Not there, or let go of by the lookup.
+                    continue
+            if self._digest(member) != known:
+                return False
+        return True
+
+    def _find(self, uri: str) -> Template | None:
+        if self._is_time(uri, self._clock()):
+            return self._get(uri)
+        return self._loaded(self.lookup, uri) or self._get(uri)
+
+    def _get(self, uri: str) -> Template | None:
+        try:
+            return self.lookup.get_template(uri)
+        except Exception:  # not there, or whatever is wrong with its source
+            return None
+
+    def _digest(self, member: Template | None) -> str:
+        return _MISSING if member is None else self._own_part(member).identity
+
+    def _absolute(self, base: str, uris: Iterable[str]) -> list[str]:
+        if self.lookup is None:
+            return []
+        return [self.lookup.adjust_uri(uri, base) for uri in uris if uri]
+
+    def _is_time(self, uri: str, now: float) -> bool:
+        """Tell whether the file behind *uri* is to be looked at now."""
+        last = self._checked_at.get(uri)
+        if last is not None and (
+            not self._checks or now - last < self.CHECK_SECONDS
+        ):
+            return False
+        self._checked_at[uri] = now
+        return True
