@@ -23,6 +23,7 @@ hands out under another key is refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import hmac
 import json
@@ -48,6 +49,9 @@ _KIND: Final = 0b0000_0011
 _STR, _MARKUP, _BYTES, _JSON = range(4)
 _COMPRESSED: Final = 0b0000_0100
 _SIGNED: Final = 0b0000_1000
+
+_REMEMBERED_BYTES: Final = 4096
+"""Labels of an entry that are longer are parsed each time."""
 
 MAX_RAW_BYTES: Final = 256 * 2**20
 """No entry is unpacked beyond this, whatever its header says."""
@@ -210,7 +214,10 @@ class EntryCodec:
             raise CorruptEntryError("its value has another length")
         labels: tuple[tuple[str, str], ...] = ()
         if label_bytes:
-            labels = _labels(body[_HEADER.size : label_end])
+            text = body[_HEADER.size : label_end]
+            # The same entry is read many times.
+            known = label_bytes <= _REMEMBERED_BYTES
+            labels = _known_labels(text) if known else _labels(text)
         return CacheEntry(
             _value(flags & _KIND, raw), created_at, fresh_until, cost, labels
         )
@@ -296,3 +303,6 @@ def _labels(text: bytes) -> tuple[tuple[str, str], ...]:
         ):
             raise CorruptEntryError("its labels are not pairs of text")
     return tuple((name, version) for name, version in labels)
+
+
+_known_labels = functools.lru_cache(maxsize=1024)(_labels)

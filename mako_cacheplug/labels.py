@@ -28,8 +28,8 @@ from mako_cacheplug.storage import EntryStorage
 
 __all__ = ["LabelVersions"]
 
-SELDOM_SECONDS: Final = 1.0
-"""How long the labels of an entry that is checked seldom are trusted."""
+TRUST_SECONDS: Final = 1.0
+"""How long a label is trusted that is not the only one to see to it."""
 
 _REMEMBERED_CHECKS: Final = 4096
 
@@ -75,62 +75,63 @@ class LabelVersions:
         """
         _others.setdefault(self._storage.backend, WeakSet()).add(other)
 
-    def read_seldom_checked(
-        self, key: str, expected: tuple[str, ...], now: float
-    ) -> CacheEntry | NoValue:
-        """Return the entry under *key* as :meth:`read_valid` does.
-
-        Its labels are trusted for a second once they were found current.
-        For entries that whoever invalidates the labels also removes: they
-        are the second line, for the entries that he does not know of.
-        """
-        entry = self._storage.read(key)
-        if entry is NO_VALUE:
-            return entry
-        pairs = entry.labels
-        checked = self._checked.get(key)
-        if (
-            checked is not None
-            and 0.0 < checked[2] - now <= SELDOM_SECONDS
-            and checked[0] == entry.created_at
-            and checked[1] == pairs
-        ):
-            return entry
-        if not (_have(pairs, expected) and self._are_current(pairs, {})):
-            return NO_VALUE
-        if len(pairs) == len(expected):
-            if len(self._checked) >= _REMEMBERED_CHECKS:
-                self._checked.clear()
-            until = now + SELDOM_SECONDS
-            self._checked[key] = (entry.created_at, pairs, until)
-        return entry
-
     def read_valid(
-        self, key: str, expected: tuple[str, ...]
+        self,
+        key: str,
+        expected: tuple[str, ...],
+        now: float = 0.0,
+        *,
+        trusting: bool = False,
     ) -> CacheEntry | NoValue:
         """Return the entry under *key* if all of its labels are current.
 
         :param expected: labels that it must have: one that was stored
             without them would survive their invalidation.  Where the store
             handles many keys in one trip, their versions come along.
+        :param now: seconds since the epoch.
+        :param trusting: whether the first of *expected* is trusted for a
+            second once it was found current: for an entry that whoever
+            invalidates this label removes as well.  The label then is the
+            second line, for entries that he does not know of.
         """
         storage = self._storage
-        if not (expected and storage.in_bulk):
-            entry = storage.read(key)
-            if entry is NO_VALUE or not (entry.labels or expected):
-                return entry
-            known: Mapping[str, str] = {}
-        else:
-            found = storage.read_many((key, *expected))
+        known: Mapping[str, str] = {}
+        if storage.in_bulk and len(expected) > trusting:
+            found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
-            if entry is NO_VALUE:
-                return entry
             known = {name: str(e.value) for name, e in found.items()}
-        if _have(entry.labels, expected) and self._are_current(
-            entry.labels, known
-        ):
+        else:
+            entry = storage.read(key)
+        if entry is NO_VALUE:
             return entry
-        return NO_VALUE
+        pairs = entry.labels
+        if not (pairs or expected):
+            return entry
+        if trusting:
+            checked = self._checked.get(key)
+            if (
+                checked is not None
+                and 0.0 < checked[2] - now <= TRUST_SECONDS
+                and checked[0] == entry.created_at
+                and checked[1] == pairs
+            ):
+                if len(pairs) == 1:
+                    return entry
+                own = expected[0]
+                pairs = tuple([pair for pair in pairs if pair[0] != own])
+                expected = expected[1:]
+                trusting = False
+        if not (_have(pairs, expected) and self._are_current(pairs, known)):
+            return NO_VALUE
+        if trusting:
+            self._trust(key, entry, now)
+        return entry
+
+    def _trust(self, key: str, entry: CacheEntry, now: float) -> None:
+        if len(self._checked) >= _REMEMBERED_CHECKS:
+            self._checked.clear()
+        until = now + TRUST_SECONDS
+        self._checked[key] = (entry.created_at, entry.labels, until)
 
     def _are_current(
         self, pairs: tuple[tuple[str, str], ...], known: Mapping[str, str]

@@ -83,8 +83,7 @@ class Fragment(NamedTuple):
     """Labels that invalidate it and that its entry need not have."""
 
     is_removed: bool = False
-    """Whether what invalidates its labels also removes its entry, which is
-    then checked seldom."""
+    """Whether whoever invalidates its first label also removes its entry."""
 
 
 class CacheRegion:
@@ -289,16 +288,19 @@ class CacheRegion:
             around.hold(
                 labels + (fragment.names if fragment else ()), self._labels
             )
+        counters = self._counters
         again = True
         while again:
             now = self._clock()
             reachable = True
             entry: CacheEntry | NoValue
             try:
-                if fragment is not None and fragment.is_removed:
-                    entry = self._labels.read_seldom_checked(key, labels, now)
-                else:
-                    entry = self._labels.read_valid(key, labels)
+                entry = self._labels.read_valid(
+                    key,
+                    labels,
+                    now,
+                    trusting=fragment is not None and fragment.is_removed,
+                )
             except BackendError as error:
                 self._counters.emit(EventKind.STORE_ERROR, key, error=error)
                 entry, reachable = NO_VALUE, False
@@ -307,9 +309,9 @@ class CacheRegion:
                 and now < entry.fresh_until
                 and not (call.early and self._is_early(entry, call, now))
             ):
-                self._counters.count("hits")
-                if self._counters.hooks:
-                    self._counters.emit(EventKind.HIT, key)
+                counters.count("hits")
+                if counters.hooks:
+                    counters.emit(EventKind.HIT, key)
             else:
                 entry = MissedCall(
                     self,

@@ -90,7 +90,7 @@ def test_parts_cannot_run_into_each_other() -> None:
     )
 
 
-def test_a_fragment_without_variants_is_removed_and_seldom_checked() -> None:
+def test_a_fragment_without_variants_is_removed_with_its_label() -> None:
     one = plan()
     _, labels, fragment = variant(one)
     assert labels == (one.label,)
@@ -104,10 +104,10 @@ def test_a_fragment_without_variants_is_removed_and_seldom_checked() -> None:
         ("k", None, "", ()),
         (KEY, 1, "", ()),
         (KEY, None, "c", ()),
-        (KEY, None, "", ("tag",)),
+        ("k", None, "", ("tag",)),
     ],
 )
-def test_every_variant_has_the_label_of_all_and_is_checked_always(
+def test_every_variant_has_the_label_of_all_and_is_not_removed(
     key: str, vary: object, heirs: str, tag_labels: tuple[str, ...]
 ) -> None:
     one = plan()

@@ -160,7 +160,11 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         if enabled is None and not plan.enabled:
             return _uncached(creator)
         variant = plan.constant
-        heirs = self._heirs(context, plan)
+        heirs = ""
+        if plan.is_heirs is not False and context is not None:
+            top = context._data.get("self")
+            if top is not None and top.template is not self._template:
+                heirs = self._heirs(context, plan)
         if (
             variant is None
             or heirs
@@ -261,11 +265,6 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
 
         For a fragment that can show what is theirs.
         """
-        if context is None or plan.is_heirs is False:
-            return ""
-        main = getattr(context._data.get("self"), "template", None)
-        if main is None or main is self._template:
-            return ""
         if plan.is_heirs is None:
             name = plan.name.partition("#")[0]
             plan.is_heirs = self._places.scanned().is_heirs(name)

@@ -179,7 +179,7 @@ class FragmentPlan:
         elif base:
             # Whoever invalidates the key removes the entry as well.
             fragment = Fragment(self._plain.run, (label + base,))
-        elif not (rest or tag_labels):
+        elif not rest:
             fragment = self._removed
         return self.prefix + base + rest, labels, fragment
 
