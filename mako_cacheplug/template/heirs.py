@@ -34,7 +34,8 @@ _HARMLESS: Final = frozenset(
 """Attributes of the context that tell nothing of the child."""
 
 _NAMESPACES: Final = "_mako_generate_namespaces"
-_HANDED: Final = ("render_", "__M_", "_mako_get_namespace")
+_GET_NAMESPACE: Final = "_mako_get_namespace"
+_HANDED: Final = ("render_", "__M_", _GET_NAMESPACE)
 """Functions of the module that are handed the context, and are read too."""
 
 
@@ -85,6 +86,14 @@ class HeirUse:
     def _reached(self, path: str, names: set[str]) -> list[str]:
         """Return the functions that *names*, used in *path*, stand for."""
         found = []
+        if _GET_NAMESPACE in names:
+            # Defs inside a namespace's tag see the context around it.
+            found += [
+                one
+                for one in self._functions
+                if one.startswith(f"{_NAMESPACES}.")
+            ]
+        names = names - {_GET_NAMESPACE}
         scopes = [path]
         while scopes[-1]:
             scopes.append(scopes[-1].rpartition(".")[0])
@@ -93,13 +102,6 @@ class HeirUse:
                 inner = f"{scope}.{name}" if scope else name
                 if inner in self._functions:
                     found.append(inner)
-        if "_mako_get_namespace" in names:
-            # Defs inside a namespace's tag see the context around it.
-            found += [
-                one
-                for one in self._functions
-                if one.startswith(f"{_NAMESPACES}.")
-            ]
         return found
 
 

@@ -419,14 +419,14 @@ def library_in(context: Any, template: Template) -> Library:
     lookup = template.lookup if top is None else top.lookup
     library = getattr(lookup, _LIBRARY, None)
     if library is None or library.lookup is not lookup:
-        library = Library(lookup, own_part, _loaded)
+        library = Library(lookup, own_part, loaded_template)
         with contextlib.suppress(AttributeError):
             # It lives as long as the lookup, and one copy is not another's.
             setattr(lookup, _LIBRARY, library)
     return library
 
 
-def _loaded(lookup: Any, uri: str) -> Template | None:
+def loaded_template(lookup: Any, uri: str) -> Template | None:
     """Return the template that *lookup* holds, without looking at files."""
     try:
         return lookup._collection[uri]

@@ -1,0 +1,58 @@
+"""The templates that a template names."""
+
+from __future__ import annotations
+
+import pytest
+from mako.template import Template
+
+from mako_cacheplug.template.needs import named_templates
+
+
+def needs(source: str) -> set[str]:
+    template = Template(source, uri="/t.mako", cache_impl="cacheplug")
+    return set(named_templates(template.code, source))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("nothing", set()),
+        ('<%include file="a.mako"/>', {"a.mako"}),
+        ('<%include file="/a.mako" args="x=1"/>', {"/a.mako"}),
+        ("<%include file=\"${'a.mako'}\"/>", {"a.mako"}),
+        ('<%include file="${a}"/>', set()),
+        ('<%include file="a-${b}.mako"/>', set()),
+        ('<%inherit file="b.mako"/>', {"b.mako"}),
+        ('<%inherit file="${b}"/>', set()),
+        ('<%namespace name="n" file="n.mako"/>', {"n.mako"}),
+        ('<%namespace file="n.mako" import="*"/>', {"n.mako"}),
+        ('<%namespace name="n" module="json"/>', set()),
+        ('<% x = local.get_template("g.mako") %>', {"g.mako"}),
+        ("${self.get_namespace('g.mako').f()}", {"g.mako"}),
+        ('${local.include_file("g.mako", x=1)}', {"g.mako"}),
+        ("${local.get_template(name)}", set()),
+        ('<%page cache_depends="a.mako  b.mako"/>', {"a.mako", "b.mako"}),
+        ("<%page cache_depends='a.mako'/>", {"a.mako"}),
+        (
+            '<%def name="f()" cached="True" cache_depends="a.mako">x</%def>',
+            {"a.mako"},
+        ),
+        ('<%page cache_depends="${names}"/>', set()),
+        (
+            '<%def name="f()"><%def name="g()"><%include file="a.mako"/>'
+            '</%def><%block><%include file="b.mako"/></%block></%def>',
+            {"a.mako", "b.mako"},
+        ),
+        (
+            '<%inherit file="1"/><%namespace name="n" file="2"/>'
+            '<%include file="3"/>',
+            {"1", "2", "3"},
+        ),
+    ],
+)
+def test_names_what_is_a_literal(source: str, expected: set[str]) -> None:
+    assert needs(source) == expected
+
+
+def test_text_about_includes_names_nothing() -> None:
+    assert needs("_include_file(context, 'a.mako') templateuri='b'") == set()
