@@ -139,7 +139,9 @@ def nocache(context: object = None) -> str:
 
     For what one visitor alone may see: a preview, an error box, a personal
     line.  To be called while it is rendered, from a template or from Python
-    code beneath it, in the thread that renders::
+    code beneath it, in the thread that renders:
+
+    .. code-block:: mako
 
         <%! from mako_cacheplug import nocache %>
         % if preview:

@@ -212,7 +212,7 @@ def _parts(donut: Any) -> Iterator[str | Hole]:
 def hole(function: Callable[..., object], *args: Any, **kwargs: Any) -> str:
     """Show a def here, anew at each request, in whatever is cached around.
 
-    ::
+    .. code-block:: mako
 
         <%! from mako_cacheplug import hole %>
         <%def name="greeting(size)">Hello ${user.name}</%def>
