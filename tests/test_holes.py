@@ -15,6 +15,9 @@ from markupsafe import Markup
 
 from mako_cacheplug import CacheRegion
 from mako_cacheplug import hole
+from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.codec import JSONText
+from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.template import holes
 
 USE = "<%! from mako_cacheplug import hole %>"
@@ -416,6 +419,53 @@ def test_a_page_without_holes_is_told_from_a_donut(url: str) -> None:
     text = json.dumps({"mako_cacheplug donut": False, "text": ["x"]})
     site = Site(url, {"/page": CACHED + "${text}"})
     assert [site.show("a", text=text) for _ in range(2)] == [text] * 2
+
+
+SAID = {"text": ["a", "b"], "holes": [["", "", "who", [], {}]]}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {},
+        {"text": "ab", "holes": []},
+        {"text": ["a"], "holes": None},
+        {**SAID, "text": ["a", "b", "c"]},
+        {**SAID, "text": ["a", 2]},
+        {**SAID, "holes": [["", "", "who", []]]},
+        {**SAID, "holes": [["", "", "who", {}, []]]},
+        {**SAID, "holes": [[None, "", "who", [], {}]]},
+        {**SAID, "holes": [["", "", "nothing", [], {}]]},
+        {**SAID, "holes": [["", "", "include_file", ["/other"], {}]]},
+        {**SAID, "holes": [["", "/other", "body", [], {}]]},
+        {**SAID, "holes": [["/other", "", "body", [], {}]]},
+        {**SAID, "holes": [["/other", "/other", "body", [], {}]]},
+        {**SAID, "holes": [["/page", "/page", "who", [], {}]]},
+    ],
+)
+def test_what_is_planted_in_a_store_is_a_miss(
+    planted: dict[str, object],
+) -> None:
+    region = CacheRegion("memory://?max_entries=6002")
+    lookup = TemplateLookup(
+        cache_impl="cacheplug",
+        cache_args={"regions": {"r": region}, "region": "r"},
+    )
+    lookup.put_string("/other", "secret")
+    lookup.put_string("/page", USE + WHO + CACHED + "${tick()}${hole(who)}")
+    page = lookup.get_template("/page")
+    tick = Ticks()
+    assert page.render(tick=tick, user="a") == "1Hi a"
+    backend = region.backend
+    assert isinstance(backend, MemoryBackend)
+    (key,) = (k for k in backend._table if k.startswith("8:fragment"))
+    entry = backend.get_entry(key)
+    assert isinstance(entry, CacheEntry)
+    text = JSONText(json.dumps({"mako_cacheplug donut": False, **planted}))
+    backend.set_entry(key, entry._replace(value=text), None)
+    assert page.render(tick=tick, user="a") == "2Hi a"
+    assert page.render(tick=tick, user="a") == "3Hi a"
+    assert page.render(tick=tick, user="b") == "3Hi b"
 
 
 def test_in_threads_each_is_shown_its_own(url: str) -> None:

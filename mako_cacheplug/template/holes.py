@@ -19,7 +19,6 @@ import re
 import secrets
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 from typing import Final
@@ -31,7 +30,15 @@ from mako_cacheplug import codec as codecs
 from mako_cacheplug import nesting
 from mako_cacheplug.exceptions import CodecError
 
-__all__ = ["Ground", "Hole", "fill", "hole", "is_donut"]
+__all__ = [
+    "BadDonutError",
+    "Donut",
+    "Ground",
+    "Hole",
+    "hole",
+    "read_donut",
+    "serve",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -139,12 +146,11 @@ class Ground:
             pieces = re.split(f"\x02{self._mark}:([0-9]+)\x03", shown)
             order = [int(number) for number in pieces[1::2]]
             if sorted(order) == list(range(len(self._holes))):
-                holes = [self._holes[number] for number in order]
-                return {
-                    _DONUT: type(shown) is Markup,
-                    "text": [str(piece) for piece in pieces[::2]],
-                    "holes": [list(one) for one in holes],
-                }
+                return Donut(
+                    [str(piece) for piece in pieces[::2]],
+                    [self._holes[number] for number in order],
+                    type(shown) is Markup,
+                ).dump()
         creation = nesting.current()
         if creation is not None:
             creation.forbid()
@@ -152,7 +158,7 @@ class Ground:
         return again()
 
     def pass_on(
-        self, donut: Any, template: Any, context: Any, is_buffered: bool
+        self, donut: Donut, template: Any, context: Any, is_buffered: bool
     ) -> str | None:
         """Return the text of a fragment with holes that is part of this.
 
@@ -167,11 +173,7 @@ class Ground:
             )
             return None
         top = _top(context)
-        placed = [
-            self.place(template, top, part)
-            for part in _parts(donut)
-            if isinstance(part, Hole)
-        ]
+        placed = [self.place(template, top, one) for one in donut.holes]
         for one in placed:
             if isinstance(one, str):
                 _say_not_stored(self, one)
@@ -179,34 +181,135 @@ class Ground:
         marks = iter(
             [self.add(one) for one in placed if isinstance(one, Hole)]
         )
-        return fill(donut, lambda _: next(marks))
+        return donut.fill(lambda _: next(marks))
 
 
-def fill(donut: Any, show: Callable[[Hole], str]) -> str:
-    """Return the text of a donut.
+class Donut(NamedTuple):
+    """What is kept of an output with holes."""
 
-    :param show: returns what stands in a hole.
+    text: list[str]
+    """What stands around the holes: one more than there are."""
+
+    holes: list[Hole]
+    is_markup: bool
+
+    def dump(self) -> object:
+        """Return it as plain JSON."""
+        return {
+            _DONUT: self.is_markup,
+            "text": self.text,
+            "holes": [list(one) for one in self.holes],
+        }
+
+    def fill(self, show: Callable[[Hole], str]) -> str:
+        """Return the whole text.
+
+        :param show: returns what stands in a hole.
+        """
+        parts = [self.text[0]]
+        for found, text in zip(self.holes, self.text[1:], strict=True):
+            parts += (show(found), text)
+        whole = "".join(parts)
+        return Markup(whole) if self.is_markup else whole  # noqa: S704  # it was one when it was created
+
+
+class BadDonutError(ValueError):
+    """A stored value that claims to have holes and is no such thing."""
+
+
+def read_donut(value: dict[str, Any]) -> Donut | None:
+    """Return what :meth:`Donut.dump` has made; ``None`` if it is another.
+
+    :raises BadDonutError: if somebody else has made it.
     """
-    text = "".join(
-        [
-            show(part) if isinstance(part, Hole) else part
-            for part in _parts(donut)
-        ]
+    if _DONUT not in value:
+        return None
+    text, holes = value.get("text"), value.get("holes")
+    if not (
+        isinstance(text, list)
+        and isinstance(holes, list)
+        and len(text) == len(holes) + 1
+        and all(isinstance(one, str) for one in text)
+        and all(_is_hole(one) for one in holes)
+    ):
+        raise BadDonutError
+    return Donut(text, [Hole(*one) for one in holes], bool(value[_DONUT]))
+
+
+def _is_hole(parts: object) -> bool:
+    return (
+        isinstance(parts, list)
+        and len(parts) == len(Hole._fields)
+        and all(isinstance(one, str) for one in parts[:3])
+        and isinstance(parts[3], list)
+        and isinstance(parts[4], dict)
     )
-    return Markup(text) if donut[_DONUT] else text  # noqa: S704  # it was one when it was created
 
 
-def is_donut(value: object) -> bool:
-    """Tell whether *value* is what :meth:`Ground.finish` made of holes."""
-    return isinstance(value, dict) and _DONUT in value
+def serve(
+    donut: Donut,
+    template: Any,
+    context: Any,
+    is_buffered: Callable[[], bool],
+    uris: Callable[[], Collection[str]],
+    self_of: Callable[[Any, str], Any],
+) -> str:
+    """Return a fragment with its holes filled; in another one, left open.
+
+    :param template: the fragment's.
+    :param context: the one that it is called in.
+    :param is_buffered: tells whether what called it can do anything to it.
+    :param uris: returns the templates that a hole may be in.
+    :param self_of: returns what ``self`` is in the template with a uri.
+    :raises BadDonutError: for a hole that is in none of them.
+    """
+    around = nesting.current()
+    if around is not None:
+        ground = around.origin
+        if isinstance(ground, Ground):
+            passed = ground.pass_on(donut, template, context, is_buffered())
+            if passed is not None:
+                return passed
+        around.forbid()
+
+    def find(found: Hole) -> Callable[..., object]:
+        namespace = context.get("self")
+        if found.inside:
+            if found.inside not in uris():
+                raise BadDonutError
+            namespace = self_of(context, found.inside)
+        while namespace is not None:
+            one = namespace.template
+            if one.uri == found.uri if found.uri else one is template:
+                if not one.has_def(found.name):
+                    break
+                function: Callable[..., object] = getattr(
+                    namespace, found.name
+                )
+                return function
+            namespace = namespace.inherits
+        raise BadDonutError
+
+    # All are found before the first is shown.
+    functions = iter([find(one) for one in donut.holes])
+    return donut.fill(lambda one: _show(next(functions), one, context))
 
 
-def _parts(donut: Any) -> Iterator[str | Hole]:
-    """Yield the texts and the holes of a donut in their order."""
-    for number, text in enumerate(donut["text"]):
-        if number:
-            yield Hole(*donut["holes"][number - 1])
-        yield text
+def _show(function: Callable[..., object], found: Hole, context: Any) -> str:
+    """Return what a hole's def shows now."""
+    from mako.runtime import capture  # what is imported everywhere needs none
+
+    returned: list[object] = []
+    stack = context.caller_stack
+    content, stack.nextcaller = stack.nextcaller, None
+    try:
+        written = capture(
+            context,
+            lambda: returned.append(function(*found.args, **found.kwargs)),
+        )
+    finally:
+        stack.nextcaller = content
+    return f"{written}{returned[0]}"
 
 
 def hole(function: Callable[..., object], *args: Any, **kwargs: Any) -> str:

@@ -11,6 +11,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
+from collections.abc import Collection
 from types import FunctionType
 from typing import Any
 from typing import cast
@@ -28,6 +29,7 @@ from mako.template import Template
 from mako_cacheplug import keys
 from mako_cacheplug import nesting
 from mako_cacheplug import options
+from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.nesting import Creation
@@ -35,10 +37,10 @@ from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
-from mako_cacheplug.template.holes import fill
+from mako_cacheplug.template.holes import BadDonutError
 from mako_cacheplug.template.holes import Ground
-from mako_cacheplug.template.holes import Hole
-from mako_cacheplug.template.holes import is_donut
+from mako_cacheplug.template.holes import read_donut
+from mako_cacheplug.template.holes import serve
 from mako_cacheplug.template.identity import identity
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
@@ -195,9 +197,25 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             fragment=fragment,
             origin=(context, plan, edition),
         )
-        if value.__class__ is dict and is_donut(value):
-            return self._fill(value, plan, context)
-        return value
+        if value.__class__ is not dict:
+            return value
+        try:
+            donut = read_donut(cast("dict[str, Any]", value))
+            if donut is None:
+                return value
+            return serve(
+                donut,
+                self._template,
+                context,
+                lambda: self._places.scanned().is_buffered(plan.name),
+                lambda: self._guarded(context, plan, edition)[0],
+                _self_of,
+            )
+        except BadDonutError:
+            # Planted in the store: a miss, for this call and the next one.
+            with contextlib.suppress(BackendError):
+                plan.region.discard(logical)
+            return _uncached(creator)
 
     def _is_on(self, enabled: object, defname: str) -> bool:
         try:
@@ -273,9 +291,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
     def _run(self, creation: Creation, creator: Callable[[], object]) -> Any:
         """Run a fragment's creator; see to its holes, and to edits."""
         context, plan, edition = cast("_Origin", creation.origin)
-        uris, is_unedited = self._editions.guard(
-            context, edition, plan.is_heirs is True
-        )
+        uris, is_unedited = self._guarded(context, plan, edition)
         ground = creation.origin = Ground(
             self._template,
             context,
@@ -289,49 +305,10 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             creation.forbid()
         return ground.finish(shown, creator)
 
-    def _fill(self, donut: object, plan: FragmentPlan, context: Any) -> str:
-        """Return a fragment with its holes filled; in another, left open."""
-        around = nesting.current()
-        if around is not None:
-            ground = around.origin
-            if isinstance(ground, Ground):
-                passed = ground.pass_on(
-                    donut,
-                    self._template,
-                    context,
-                    self._places.scanned().is_buffered(plan.name),
-                )
-                if passed is not None:
-                    return passed
-            around.forbid()
-        return fill(donut, lambda found: self._show(found, context))
-
-    def _show(self, found: Hole, context: Any) -> str:
-        """Return what the def of a hole shows now."""
-        namespace = context.get("self")
-        if found.inside:
-            namespace = TemplateNamespace(
-                f"self:{found.inside}",
-                context._clean_inheritance_tokens(),
-                templateuri=found.inside,
-                calling_uri="",
-            )
-        while not (
-            namespace.template.uri == found.uri
-            if found.uri
-            else namespace.template is self._template
-        ):
-            namespace = namespace.inherits
-        show = getattr(namespace, found.name)
-        stack = context.caller_stack
-        content, stack.nextcaller = stack.nextcaller, None
-        context._push_buffer()
-        try:
-            returned = show(*found.args, **found.kwargs)
-        finally:
-            buffer = context._pop_buffer()
-            stack.nextcaller = content
-        return f"{buffer.getvalue()}{returned}"
+    def _guarded(
+        self, context: Any, plan: FragmentPlan, edition: Edition
+    ) -> tuple[Collection[str], Callable[[], bool]]:
+        return self._editions.guard(context, edition, plan.is_heirs is True)
 
     def _say_uncached(self, plan: FragmentPlan, error: KeyTypeError) -> None:
         if plan.where not in self._said:
@@ -398,6 +375,16 @@ def _plugin_names() -> set[str]:
 def _default_dir(template: Template) -> str | None:
     folder = getattr(template, "module_directory", None)
     return None if folder is None else os.path.join(folder, "_cacheplug")
+
+
+def _self_of(context: Any, uri: str) -> Any:
+    """Return what ``self`` is in an included template or a namespace."""
+    return TemplateNamespace(
+        f"self:{uri}",
+        context._clean_inheritance_tokens(),
+        templateuri=uri,
+        calling_uri="",
+    )
 
 
 def _count_buffers(context: Any) -> int:
