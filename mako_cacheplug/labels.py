@@ -171,6 +171,7 @@ class LabelVersions:
             lambda: self._write_new(label),
             wait=_WAIT_SECONDS,
             mutex=self._storage.mutex(label, _LEASE_SECONDS),
+            leaf=True,
         )
         return str(entry.value)
 

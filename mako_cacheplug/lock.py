@@ -13,8 +13,9 @@ What the others do is the whole point:
 * if it ends without a value (it failed, its process died, the value could
   not be shared) they are let go together and each creates for itself.
   Electing a new creator then would make them fail one after the other;
-* a caller that already leads the key (a creator that asks for its own key)
-  creates at once: it would be waiting for itself.
+* a caller that would be waiting for itself creates at once: a creator that
+  asks for its own key, or one of two that ask for each other's.  How they
+  are found out is the matter of :mod:`mako_cacheplug.waiting`.
 
 The value of a flight is handed to those who joined it, so they are served
 even when it could not be stored.
@@ -32,12 +33,15 @@ import time
 import weakref
 from collections.abc import Callable
 from typing import Any
+from typing import Final
 from typing import Generic
 from typing import TypeVar
 
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.waiting import Flight
+from mako_cacheplug.waiting import WaitGraph
 
 __all__ = ["DogpileLock"]
 
@@ -49,23 +53,15 @@ FIRST_LOOK = 0.002
 LAST_LOOK = 0.016
 """Seconds between looks once it has been going on for a while."""
 
-
-class _Flight(Generic[_V]):
-    """One creation in this process and those who wait for it."""
-
-    __slots__ = ("leader", "outcome", "over")
-
-    def __init__(self, leader: int) -> None:
-        self.leader = leader
-        self.outcome: _V | NoValue = NO_VALUE
-        self.over = threading.Event()
+_graph: Final = WaitGraph()
+"""One for all locks: a circle may lead through several stores."""
 
 
 class DogpileLock(Generic[_V]):
     """Elects one creator per key among threads, and over a mutex processes.
 
-    Safe in threads; in a forked child it starts without flights, as the
-    threads that flew them are the parent's.
+    Safe in threads; in a forked child it starts without flights to join, as
+    the threads that fly them are the parent's.
 
     :param clock: monotonic seconds.
     :param sleep: waits that many seconds between two looks at another
@@ -83,8 +79,8 @@ class DogpileLock(Generic[_V]):
         _every_lock.add(self)
 
     def _reset(self) -> None:
-        self._guard = threading.Lock()
-        self._flights: dict[str, _Flight[_V]] = {}
+        self._guard = _graph.guard
+        self._flights: dict[str, Flight[_V]] = {}
 
     def get_or_create(
         self,
@@ -95,48 +91,91 @@ class DogpileLock(Generic[_V]):
         wait: float,
         stale: _V | NoValue = NO_VALUE,
         mutex: CacheMutex | None = None,
-        shared: Callable[[_V], bool] | None = None,
+        leaf: bool = False,
+        shareable: Callable[[_V], bool] | None = None,
     ) -> _V:
         """Return the value of *key*, from whoever gets to create it.
 
         :param look: returns the value if it is there by now, else
             ``NO_VALUE``.
         :param create: makes the value and, before it returns, puts it where
-            *look* finds it.  Runs in this thread.
+            *look* finds it.  Runs in this thread, and may ask this lock or
+            another for any key.
         :param wait: seconds to wait for another's creation, then create.
         :param stale: an old value that may be returned instead of waiting.
-        :param mutex: the election across processes; it must not raise.
-        :param shared: tells whether a value may be handed to those who
+        :param mutex: the election across processes, by the same *key* in
+            all of them; it must not raise.
+        :param leaf: whether *create* asks for no other key, in any process;
+            then nobody has to fear a circle who waits for it.
+        :param shareable: tells whether a value may be handed to those who
             wait; if not, they are let go as if there were none.
         :raises Exception: whatever *create* raises in this very call.
         """
-        me = threading.get_ident()
+        mine: Flight[_V] = Flight(self, key, threading.get_ident(), leaf)
+        flight: Flight[_V] | None = None
         with self._guard:
-            flight = self._flights.get(key)
-            leading = flight is None
-            if flight is None:
-                flight = self._flights[key] = _Flight(me)
-        if leading:
+            if not _graph.is_creating(mine):
+                flight = self._flights.setdefault(key, mine)
+                if flight is mine:
+                    _graph.begin(mine)
+                elif stale is NO_VALUE and not _graph.join(mine, flight):
+                    flight = None
+        outcome: _V | NoValue = NO_VALUE
+        if flight is mine:
             try:
-                outcome = self._lead(look, create, wait, stale, mutex)
-                if shared is None or outcome is NO_VALUE or shared(outcome):
-                    flight.outcome = outcome
+                outcome = self._lead(mine, look, create, wait, stale, mutex)
+                if (
+                    shareable is None
+                    or outcome is NO_VALUE
+                    or shareable(outcome)
+                ):
+                    mine.outcome = outcome
             finally:
-                with self._guard:
-                    if self._flights.get(key) is flight:
-                        del self._flights[key]
-                flight.over.set()
-        elif flight.leader == me:
-            return create()
-        elif stale is not NO_VALUE:
-            return stale
-        else:
+                self._land(mine)
+        elif flight is not None:
+            if stale is not NO_VALUE:
+                return stale
+            outcome = self._await(mine, flight, wait)
+        if outcome is NO_VALUE:
+            return self._create_alone(key, create)
+        return outcome
+
+    def _land(self, flight: Flight[_V]) -> None:
+        """Let go those who wait for *flight*."""
+        with self._guard:
+            _graph.end(flight)
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+        # Nobody joins any more, so this is known now.
+        if flight.over is not None:
+            flight.over.set()
+
+    def _await(
+        self, mine: Flight[_V], flight: Flight[_V], wait: float
+    ) -> _V | NoValue:
+        """Return what the flight that *mine* joined has brought."""
+        assert flight.over is not None
+        try:
             flight.over.wait(min(wait, threading.TIMEOUT_MAX))
-            outcome = flight.outcome
-        return create() if outcome is NO_VALUE else outcome
+        finally:
+            with self._guard:
+                _graph.leave(mine)
+        return flight.outcome
+
+    def _create_alone(self, key: str, create: Callable[[], _V]) -> _V:
+        """Create unelected, as to wait was of no use or would be of none."""
+        mine: Flight[_V] = Flight(self, key, threading.get_ident())
+        with self._guard:
+            _graph.begin(mine)
+        try:
+            return create()
+        finally:
+            with self._guard:
+                _graph.end(mine)
 
     def _lead(
         self,
+        flight: Flight[_V],
         look: Callable[[], _V | NoValue],
         create: Callable[[], _V],
         wait: float,
@@ -146,6 +185,7 @@ class DogpileLock(Generic[_V]):
         """Return the value, or ``NO_VALUE`` if everybody is on their own."""
         if mutex is None or mutex.acquire():
             try:
+                flight.shared = mutex is not None
                 found = look()
                 return create() if found is NO_VALUE else found
             finally:
@@ -153,16 +193,24 @@ class DogpileLock(Generic[_V]):
                     mutex.release()
         if stale is not NO_VALUE:
             return stale
-        return self._follow(look, mutex, wait)
+        return self._follow(flight, look, create, mutex, wait)
 
     def _follow(
-        self, look: Callable[[], _V | NoValue], mutex: CacheMutex, wait: float
+        self,
+        flight: Flight[_V],
+        look: Callable[[], _V | NoValue],
+        create: Callable[[], _V],
+        mutex: CacheMutex,
+        wait: float,
     ) -> _V | NoValue:
         """Wait for the creation that holds *mutex*; return what it made.
 
         The holder stores before it releases.  So: ask who holds it, then
         look.  A value that is still missing once the holder is another one,
         or nobody, is not coming from the creation that we waited for.
+
+        Where to wait could be to wait in a circle, the leader creates, and
+        those who joined it get that: still one creation in each process.
         """
         deadline = self._clock() + wait
         holder = mutex.holder()
@@ -174,6 +222,10 @@ class DogpileLock(Generic[_V]):
             remaining = deadline - self._clock()
             if holder is None or remaining <= 0.0:
                 return NO_VALUE
+            with self._guard:
+                may_follow = _graph.may_follow(flight)
+            if not may_follow:
+                return create()
             self._sleep(min(pause, remaining))
             pause = min(pause * 1.5, LAST_LOOK)
             if mutex.holder() != holder:
@@ -184,6 +236,7 @@ _every_lock: weakref.WeakSet[DogpileLock[Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    _graph.reset_in_child()
     for lock in list(_every_lock):
         lock._reset()
 

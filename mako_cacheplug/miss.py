@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MissedCall"]
 
 
-def _is_shared(entry: CacheEntry) -> bool:
+def _is_shareable(entry: CacheEntry) -> bool:
     """Tell whether others may be served what this caller has made."""
     return entry.fresh_until != NOT_STORED
 
@@ -88,7 +88,7 @@ class MissedCall:
                 wait=self.call.wait,
                 stale=stale,
                 mutex=mutex,
-                shared=_is_shared,
+                shareable=_is_shareable,
             )
         except BaseException:
             self.count(NO_VALUE, now)

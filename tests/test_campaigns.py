@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks import circles
 from benchmarks import dead_creator
 from benchmarks import herd
 
@@ -44,3 +45,11 @@ def test_a_killed_creator_delays_the_others_by_no_more_than_the_lease(
     served = dead_creator.measure(urls[store], "killed", lease=2.0)
     # Far from wait (60 s) and from the creation (600 s).
     assert max(served) < (1.0 if store == "file" else 4.0)
+
+
+def test_nobody_waits_in_a_circle() -> None:
+    slowest, most = circles.measure(circles=False, rounds=100)
+    assert slowest < circles.WAIT_SECONDS / 6
+    assert most == 1
+    slowest, _ = circles.measure(circles=True, rounds=100)
+    assert slowest < circles.WAIT_SECONDS / 6

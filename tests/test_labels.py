@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from benchmarks.circles import Mutexes
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
@@ -62,6 +64,17 @@ class BulkMemory(PlainMemory):
 
     def delete_many(self, keys: Iterable[str]) -> None:
         raise NotImplementedError
+
+
+class SharedMemory(PlainMemory):
+    """The same with a mutex, which make-believe processes share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mutexes = Mutexes()
+
+    def mutex(self, key: str, lease: float) -> CacheMutex:
+        return self.mutexes(key)
 
 
 @pytest.fixture(params=[MemoryBackend, PlainMemory, BulkMemory])
@@ -149,6 +162,30 @@ def test_two_that_make_a_version_at_once_end_with_one(
     assert labels.current(["a"]) == versions
     put(storage, "k", versions)
     assert labels.read_valid("k", ("a",)) is not NO_VALUE
+
+
+def test_a_version_is_waited_for_in_any_order(clock: ManualClock) -> None:
+    """Who makes one waits for nobody: it is never one of a circle."""
+    backend = SharedMemory()
+    storage = open_storage(backend, EntryCodec(), RegionCounters("r"))
+    theirs, ours = storage.mutex("a", 2.0), storage.mutex("z", 2.0)
+    assert theirs is not None
+    assert theirs.acquire()
+
+    def sleep(seconds: float) -> None:
+        put(storage, "a", ())
+        assert theirs.release()
+
+    lock: DogpileLock[CacheEntry] = DogpileLock(sleep=sleep)
+    labels = LabelVersions(storage, lock, clock)
+
+    def create() -> CacheEntry:
+        return CacheEntry("z", 1.0, labels=labels.current(["a"]))
+
+    entry = lock.get_or_create(
+        "z", lambda: NO_VALUE, create, wait=30.0, mutex=ours
+    )
+    assert entry.labels == (("a", "value of a"),)
 
 
 def test_a_store_that_keeps_no_versions_makes_misses(

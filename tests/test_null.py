@@ -59,7 +59,7 @@ def test_callers_during_a_creation_get_its_value() -> None:
             pool.submit(region.get_or_create, "k", lambda: "mine")
             for _ in range(3)
         ]
-        while len(flight.over._cond._waiters) < 3:  # type: ignore[attr-defined]  # CPython's
+        while flight.over is None or len(flight.over._cond._waiters) < 3:  # type: ignore[attr-defined]  # CPython's
             assert not any(other.done() for other in others)
         end.set()
         assert {f.result(30) for f in (first, *others)} == {"v"}

@@ -24,7 +24,7 @@ CORE = [
 
 LAYERS = [
     {"exceptions", "entry"},
-    {"lock", "events", "options", "codec", "keys", "api"},
+    {"waiting", "lock", "events", "options", "codec", "keys", "api"},
     {"storage", "registry", "backends"},
     {"labels"},
     {"nesting"},

@@ -434,15 +434,13 @@ def test_hangs_two_fragments_that_include_each_other(url: str) -> None:
             for a, b in ("xy", "yx")
         },
         url,
-        wait="0.2s",
-        lease="2s",
     )
     shown = in_threads(
         [
             lambda: lookup.get_template("/x").render(arrive=arrive, top="x"),
             lambda: lookup.get_template("/y").render(arrive=arrive, top="y"),
         ],
-        15,
+        8,
     )
     assert [text[:2] for text in shown] == ["xy", "yx"]
 
