@@ -62,6 +62,7 @@ wheels: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.hits
+	$(BIN)/python -m benchmarks.variants
 
 herd: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.herd

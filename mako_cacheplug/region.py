@@ -268,7 +268,6 @@ class CacheRegion:
         creator: Callable[[], object],
         call: CallOptions,
         labels: tuple[str, ...] = (),
-        *,
         fragment: Fragment | None = None,
         origin: object = None,
     ) -> object:

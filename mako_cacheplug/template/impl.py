@@ -194,8 +194,8 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             creator,
             plan.call,
             labels,
-            fragment=fragment,
-            origin=(context, plan, edition),
+            fragment,
+            (context, plan, edition),
         )
         if value.__class__ is not dict:
             return value

@@ -256,7 +256,6 @@ class HostileBytesSuite(Suite):
                 creator: Callable[[], object],
                 call: CallOptions,
                 labels: tuple[str, ...] = (),
-                *,
                 fragment: Fragment | None = None,
                 origin: object = None,
             ) -> object:
@@ -266,8 +265,8 @@ class HostileBytesSuite(Suite):
                     creator,
                     call,
                     labels,
-                    fragment=fragment,
-                    origin=origin,
+                    fragment,
+                    origin,
                 )
 
         region = Spying(backend, namespace=harness.mark)
