@@ -34,7 +34,7 @@ from markupsafe import Markup
 
 from mako_cacheplug.exceptions import KeyTypeError
 
-__all__ = ["join", "storage_key", "token"]
+__all__ = ["join", "storage_key", "token", "tokens"]
 
 _PREFIX: Final = "mcp1:"
 
@@ -72,14 +72,28 @@ def token(value: object) -> str:
         not be told apart in every process.  Also if ``__cache_key__`` is no
         such value, or raises.
     """
-    try:
-        return _token(value)
-    except RecursionError:
-        raise KeyTypeError(
-            f"a {type(value).__name__} nested too deep cannot be in a cache"
-            " key",
-            value_type=type(value),
-        ) from None
+    return tokens((value,))
+
+
+def tokens(values: Iterable[object]) -> str:
+    """Return the tokens of *values*, one after the other.
+
+    No other values in a row give the same.
+
+    :raises KeyTypeError: as :func:`token` does.
+    """
+    found = ""
+    for value in values:
+        tokenize = _TOKENS.get(type(value), _token)
+        try:
+            found += tokenize(value)
+        except RecursionError:
+            kind = type(value)
+            raise KeyTypeError(
+                f"a {kind.__name__} nested too deep cannot be in a cache key",
+                value_type=kind,
+            ) from None
+    return found
 
 
 def _token(value: object) -> str:

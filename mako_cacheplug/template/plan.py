@@ -165,8 +165,8 @@ class FragmentPlan:
         rest = ""
         vary_args = not base if self.vary_args is None else self.vary_args
         if self.cells and vary_args and creator is not None:
-            rest = "a" + "".join(
-                [keys.token(_content_at(creator, c)) for c in self.cells]
+            rest = "a" + keys.tokens(
+                [_content_at(creator, cell) for cell in self.cells]
             )
         if vary is not None:
             rest += "v" + keys.token(vary)
@@ -203,11 +203,11 @@ def heirs_token(identities: Iterable[str]) -> str:
 
 
 def _content_at(creator: FunctionType, cell: Cell) -> object:
-    function = creator
-    for step in cell[:-1]:
-        function = (function.__closure__ or ())[step].cell_contents
+    found: Any = creator
     try:
-        return (function.__closure__ or ())[cell[-1]].cell_contents
+        for step in cell:
+            found = found.__closure__[step].cell_contents
+        return found
     except ValueError:
         return ...  # Not assigned, as in a branch that was not taken.
 
