@@ -178,6 +178,22 @@ def test_a_nearer_expiry_rises(hit: bool, site: Site) -> None:
     assert site.show() == again
 
 
+def test_a_store_keeps_it_no_longer_than_it_is_of_use(
+    clock: ManualClock,
+) -> None:
+    backend = MemoryBackend(clock=clock)
+    region = CacheRegion(backend, clock=clock, timeout=1000, grace=5)
+    site = Site(clock, {"r": region, "far": region})
+    put(site, 'cache_timeout="10"')
+    site.show()
+    ends = sorted(
+        record.ends_at - clock()
+        for key, record in backend._table.items()
+        if key.startswith("8:fragment") and record.ends_at is not None
+    )
+    assert ends == [15, 15, 1005, 1005]
+
+
 def test_a_farther_expiry_does_not(site: Site) -> None:
     put(site, 'cache_timeout="1000"')
     site.put(

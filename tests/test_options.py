@@ -253,10 +253,9 @@ def test_call_options_are_replaced_and_never_changed() -> None:
         base.timeout = 1.0  # type: ignore[misc]  # must fail
 
 
-def test_an_entry_is_kept_as_long_as_it_can_be_of_use() -> None:
-    call = CallOptions(timeout=10.0, grace=5.0, stale_if_error=60.0)
-    assert call.keep == 70.0
-    assert CallOptions().keep == math.inf
+def test_an_entry_is_of_use_as_long_as_the_longer_of_two() -> None:
+    assert CallOptions(grace=5.0, stale_if_error=60.0).afterlife == 60.0
+    assert CallOptions(grace=5.0, stale_if_error=1.0).afterlife == 5.0
 
 
 @pytest.mark.parametrize(
