@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cached_sites import STORES
+from cached_sites import url_of
 from hypothesis import settings
 
 from mako_cacheplug import regions
 from mako_cacheplug import registry
 from mako_cacheplug.testing import ManualClock
+from mako_cacheplug.testing.servers import MemcachedServer
 
 # A busy machine is no defect; examples that failed are in the report.
 settings.register_profile("mako_cacheplug", deadline=None, database=None)
@@ -30,3 +34,21 @@ def _nothing_left_open() -> Iterator[None]:
     regions._regions.clear()
     regions._regions.update(named)
     registry.close_backends()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[MemcachedServer]:
+    with MemcachedServer() as running:
+        yield running
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return an empty store: each one in turn."""
+    return url_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["file", "memcached"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return an empty store that processes share."""
+    return url_of(request.param, request, tmp_path)
