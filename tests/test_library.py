@@ -252,6 +252,18 @@ def test_what_the_lookup_has_let_go_of_is_not_missing(files: Files) -> None:
         clock.now += 2
 
 
+def test_but_it_is_not_trusted_where_no_file_is_looked_at(
+    files: Files,
+) -> None:
+    """As after a creation: it can have been edited and let go of meanwhile."""
+    lookup = files.lookup()
+    found = library(lookup, Clock())
+    old = found.version_of(lookup.get_template("/page.mako"))
+    files.write("part.mako", "edited")
+    lookup._collection.pop("/part.mako")
+    assert not found.is_current(old, checking=False)
+
+
 def test_it_goes_with_its_lookup(files: Files) -> None:
     lookup = files.lookup()
     lookup.get_template("/page.mako").render()

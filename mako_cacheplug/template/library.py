@@ -116,7 +116,8 @@ class Library:
     def is_current(self, version: Version, *, checking: bool = True) -> bool:
         """Tell whether nothing that *version* needs has changed.
 
-        :param checking: whether files may be looked at, where it is time.
+        :param checking: whether files may be looked at where it is time; if
+            not, no template is trusted that the lookup has let go of.
         """
         now = self._clock()
         for uri, known in version.members.items():
@@ -124,8 +125,10 @@ class Library:
                 member = self._get(uri)
             else:
                 member = self._loaded(self.lookup, uri)
-                if member is None:  # Not there, or let go of by the lookup.
+                if member is None and (checking or known == _MISSING):
                     continue
+                if member is None:
+                    member = self._get(uri)
             if self._digest(member) != known:
                 return False
         return True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.template import Template
 
+from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template.impl import CachePlugImpl
+from mako_cacheplug.template.library import Library
 from mako_cacheplug.testing.servers import MemcachedServer
 
 STORES = ("memory", "file", "memcached")
@@ -46,6 +51,56 @@ def site(pages: dict[str, str], url: str, **own: Any) -> TemplateLookup:
     for uri, source in pages.items():
         lookup.put_string(uri, source)
     return lookup
+
+
+class Files:
+    """A site in a folder, whose files can be edited.
+
+    Mako compares whole seconds with when it compiled a template: each edit
+    is dated ten seconds after the last one.
+    """
+
+    def __init__(self, folder: Path, pages: dict[str, str]) -> None:
+        self.folder = folder
+        self._edits = 0
+        for uri, source in pages.items():
+            path = self.folder / uri.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+
+    def edit(self, uri: str, source: str) -> str:
+        self._edits += 1
+        path = self.folder / uri.lstrip("/")
+        path.write_text(source)
+        dated = time.time() + 10 * self._edits
+        os.utime(path, (dated, dated))
+        return ""
+
+    def lookup(
+        self, url: str, clock: Callable[[], float] = time.monotonic, **own: Any
+    ) -> TemplateLookup:
+        """Return a new lookup of the files, as of a new process.
+
+        :param clock: of its looks at the files that others depend on.
+        """
+        lookup = TemplateLookup(
+            [str(self.folder)],
+            cache_impl="cacheplug",
+            cache_args={"url": url, **own},
+        )
+        watch(lookup, clock)
+        return lookup
+
+
+def watch(lookup: TemplateLookup, clock: Callable[[], float]) -> None:
+    """Let *lookup*'s dependencies be looked at by *clock*."""
+    library = Library(lookup, seam.own_part, seam.loaded_template, clock)
+    setattr(lookup, seam._LIBRARY, library)
+
+
+def render(lookup: TemplateLookup, uri: str, **given: Any) -> str:
+    shown: str = lookup.get_template(uri).render(**given)
+    return shown
 
 
 def def_f(body: str, options: str = "") -> str:
