@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from mako.template import Template
 
-from mako_cacheplug.template.needs import named_templates
+from mako_cacheplug.template.needs import read_needs
 
 
 def needs(source: str) -> set[str]:
     template = Template(source, uri="/t.mako", cache_impl="cacheplug")
-    return set(named_templates(template.code, source))
+    return set(read_needs(template.code, source).named)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,24 @@ def test_names_what_is_a_literal(source: str, expected: set[str]) -> None:
 
 def test_text_about_includes_names_nothing() -> None:
     assert needs("_include_file(context, 'a.mako') templateuri='b'") == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "is_open"),
+    [
+        ('<%inherit file="b.mako"/>', False),
+        ("<%inherit file=\"${context['b']}\"/>", True),
+        ('<%namespace name="n" file="n.mako"/>', False),
+        ('<%namespace name="n" file="${context[\'n\']}"/>', True),
+        ('<%namespace file="${context[\'n\']}" import="*"/>', True),
+        ('<%namespace name="n" module="json"/>', False),
+        ('<%namespace name="n"><%def name="f()">x</%def></%namespace>', False),
+        ('<%include file="${a}"/>', False),
+        ("${local.get_template(name)}", False),
+    ],
+)
+def test_is_open_where_an_expression_says_what_is_inherited_or_taken(
+    source: str, is_open: bool
+) -> None:
+    template = Template(source, uri="/t.mako", cache_impl="cacheplug")
+    assert read_needs(template.code, source).is_open is is_open

@@ -43,6 +43,7 @@ def plan(
         {},
         "here",
         _run,
+        True,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import Final
@@ -32,10 +33,13 @@ Template = Any  # Mako is untyped.
 class Edition:
     """A version of the template, and how its fragments are cached in it."""
 
-    __slots__ = ("known", "plans", "version")
+    __slots__ = ("is_alone", "known", "plans", "version")
 
-    def __init__(self, version: Version):
+    def __init__(self, version: Version, is_alone: bool):
         self.version = version
+        # Whether it is one outside of renders too, where expressions have
+        # no value.
+        self.is_alone = is_alone
         # By the place in the module that asks: its code lives as long as
         # the template.
         self.plans: dict[int, FragmentPlan] = {}
@@ -68,6 +72,8 @@ class Editions:
     :param own_part: returns what a template is by itself.
     :param library_in: returns the library of the lookup that a context
         takes templates from, or a template's own without one.
+    :param namespaces_of: returns the templates that a template's namespaces
+        are in a context.
     """
 
     def __init__(
@@ -75,12 +81,18 @@ class Editions:
         template: Template,
         own_part: Callable[[Template], OwnPart],
         library_in: Callable[[Any, Template], Library],
+        namespaces_of: Callable[[Template, Any], Iterable[Template]],
     ):
         self._template = template
         self._own_part = own_part
         self._own = own = own_part(template)
         self._library_in = library_in
-        self.only = None if own.needs else Edition(Version(own.identity, {}))
+        self._namespaces_of = namespaces_of
+        self.only = (
+            None
+            if own.needs or own.is_open
+            else Edition(Version(own.identity, {}, {}, False), True)
+        )
         """The edition, if the template needs no other and has but one."""
 
         self._all: dict[str, Edition] = {}
@@ -92,7 +104,7 @@ class Editions:
         if self.only is not None:
             return self.only
         library = self._library_in(None, self._template)
-        return self._edition(library.version_of(self._template))
+        return self._edition(library.version_of(self._template), True)
 
     def in_render(self, context: Any, depends: object) -> Edition | None:
         """Return what the template is in a render.
@@ -100,7 +112,7 @@ class Editions:
         :param depends: the option ``depends`` of a fragment: it can name
             more templates than the template as a whole.
         :return: ``None`` if the render began with other templates than the
-            lookup has now.
+            lookup has now, or with one that cannot be had.
         """
         if context is None:
             return self.alone()
@@ -108,38 +120,67 @@ class Editions:
         if render is None or render.stack() is not context.caller_stack:
             render = self._render = self._begin(context, render)
         edition = render.edition
-        if depends is None or edition is None:
+        if edition is None:
+            return None
+        more: set[str] = set()
+        chosen: set[str] = set()
+        if depends is not None:
+            more = {*options.tag_names(depends, "depends")}
+            more -= {*self._own.needs}
+        if edition.version.is_open:
+            try:
+                chosen = self._chosen(context, edition.version)
+            except Exception:  # of the expression, or of what it names
+                return None
+        if not (more or chosen):
             return edition
-        more = {*options.tag_names(depends, "depends")} - {*self._own.needs}
-        if not more:
-            return edition
-        return self._edition(
-            render.library.version_of(self._template, sorted(more))
+        version = render.library.version_of(
+            self._template, sorted(more), sorted(chosen)
         )
+        if chosen and not self._began_with(context, version):
+            return None
+        return self._edition(version, False)
+
+    def _chosen(self, context: Any, version: Version) -> set[str]:
+        """Return what expressions say that it inherits and takes from."""
+        bases: list[Template] = []
+        found = [*self._namespaces_of(self._template, context)]
+        for template in _chain(context):
+            if bases or template is self._template:
+                bases.append(template)
+        for base in bases[1:]:
+            found += [base, *self._namespaces_of(base, context)]
+        return {one.uri for one in found} - {*version.known_as}
 
     def _begin(self, context: Any, last: _Render | None) -> _Render:
         stack = weakref.ref(context.caller_stack)
         library = self._library_in(context, self._template)
         edition = last.edition if last and last.library is library else None
         if edition is None or not library.is_current(edition.version):
-            edition = self._edition(library.version_of(self._template))
-        members = edition.version.members
+            version = library.version_of(self._template)
+            edition = self._edition(version, True)
+        if not self._began_with(context, edition.version):
+            edition = None
+        return _Render(stack, library, edition)
+
+    def _began_with(self, context: Any, version: Version) -> bool:
+        """Tell whether a render has no other templates than *version*."""
         for template in _running(context):
-            known = members.get(template.uri)
+            known = version.known_as.get(template.uri)
             if (
                 known is not None
                 and template is not self._template
                 and known != self._own_part(template).identity
             ):
-                return _Render(stack, library, None)
-        return _Render(stack, library, edition)
+                return False
+        return True
 
-    def _edition(self, version: Version) -> Edition:
+    def _edition(self, version: Version, is_alone: bool) -> Edition:
         edition = self._all.get(version.identity)
         if edition is None:
             if len(self._all) >= _KNOWN_EDITIONS:
                 self._all.clear()
-            edition = Edition(version)
+            edition = Edition(version, is_alone)
             edition = self._all.setdefault(version.identity, edition)
         return edition
 

@@ -45,7 +45,7 @@ from mako_cacheplug.template.identity import identity
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
-from mako_cacheplug.template.needs import named_templates
+from mako_cacheplug.template.needs import read_needs
 from mako_cacheplug.template.places import PluginImpl
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
@@ -85,7 +85,9 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         template: Template = cache.template
         self._template = template
         own = own_part(template)
-        self._editions = Editions(template, own_part, library_in)
+        self._editions = Editions(
+            template, own_part, library_in, _namespaces_of
+        )
         self._family = own.uri or own.identity
         self._places = TemplatePlaces(
             template.uri,
@@ -276,6 +278,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             given,
             where,
             self._run,
+            edition.is_alone,
         )
 
     def _heirs(self, context: Any, plan: FragmentPlan) -> str:
@@ -387,6 +390,27 @@ def _self_of(context: Any, uri: str) -> Any:
     )
 
 
+def _namespaces_of(template: Template, context: Any) -> list[Template]:
+    """Return the templates that a template's namespaces are in a render.
+
+    They are made where that has not happened yet, as its body would do.
+    """
+    module = template.module
+    generate = getattr(module, "_mako_generate_namespaces", None)
+    if generate is None:
+        return []
+    found = _made_namespaces(module, context)
+    if not found:
+        generate(context)
+        found = _made_namespaces(module, context)
+    return [one.template for one in found if hasattr(one, "template")]
+
+
+def _made_namespaces(module: Any, context: Any) -> list[Any]:
+    known = list(context.namespaces.items())
+    return [made for (name, _), made in known if name == module.__name__]
+
+
 def _count_buffers(context: Any) -> int:
     return 0 if context is None else len(context._buffer_stack)
 
@@ -447,12 +471,9 @@ def _read_own_part(template: Template) -> OwnPart:
     base = template.module._template_uri
     if not code or source is None:
         told = identity(uri, uuid.uuid4().hex, "")
-        return OwnPart(told, uri, base, ())
+        return OwnPart(told, uri, base, (), False)
     return OwnPart(
-        identity(uri, source, code),
-        uri,
-        base,
-        named_templates(code, source),
+        identity(uri, source, code), uri, base, *read_needs(code, source)
     )
 
 

@@ -43,6 +43,9 @@ class OwnPart(NamedTuple):
     needs: tuple[str, ...]
     """The uris that it names."""
 
+    is_open: bool
+    """Whether an expression says what it inherits or takes from."""
+
 
 class Version(NamedTuple):
     """What a template is at a time, with all that it needs."""
@@ -53,6 +56,13 @@ class Version(NamedTuple):
     members: Mapping[str, str]
     """The templates that it needs, directly or not, by uri: what each of
     them is by itself."""
+
+    known_as: Mapping[str, str]
+    """The same by the uri that each of them has itself."""
+
+    is_open: bool
+    """Whether the template, or one that it needs, leaves to an expression
+    what it inherits or takes from."""
 
 
 class Library:
@@ -87,15 +97,22 @@ class Library:
         self._checked_at: dict[str, float] = {}
 
     def version_of(
-        self, template: Template, more: Iterable[str] = ()
+        self,
+        template: Template,
+        more: Iterable[str] = (),
+        chosen: Iterable[str] = (),
     ) -> Version:
         """Return what *template* is now.
 
         :param more: uris that it also needs, relative to its own.
+        :param chosen: the same, as the lookup knows them.
         """
         own = self._own_part(template)
+        is_open = own.is_open
         members: dict[str, str] = {}
+        known_as: dict[str, str] = {}
         waiting = deque(self._absolute(own.base, (*own.needs, *more)))
+        waiting.extend(chosen)
         while waiting:
             uri = waiting.popleft()
             if uri in members:
@@ -104,14 +121,16 @@ class Library:
             member = self._find(uri)
             if member is not None:
                 part = self._own_part(member)
-                members[uri] = part.identity
+                members[uri] = known_as[member.uri] = part.identity
+                is_open = is_open or part.is_open
                 waiting.extend(self._absolute(part.base, part.needs))
         if not members:
-            return Version(own.identity, members)
+            return Version(own.identity, members, known_as, is_open)
         told = [keys.join(*pair) for pair in sorted(members.items())]
         text = "".join([own.identity, *told]).encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
-        return Version(keys.join(own.uri, digest), members)
+        identity = keys.join(own.uri, digest)
+        return Version(identity, members, known_as, is_open)
 
     def is_current(self, version: Version, *, checking: bool = True) -> bool:
         """Tell whether nothing that *version* needs has changed.

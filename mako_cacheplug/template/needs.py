@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import re
 from typing import Final
+from typing import NamedTuple
 
 from mako_cacheplug.template.scan import parse
 
-__all__ = ["named_templates"]
+__all__ = ["Needs", "read_needs"]
 
 _BY_POSITION: Final = {
     "_include_file": 1,
@@ -25,6 +26,9 @@ _BY_POSITION: Final = {
 """Functions that take a template's uri, and as which argument."""
 
 _BY_KEYWORD: Final = "templateuri"
+"""The argument for a namespace's."""
+
+_INHERITS: Final = "_inherit_from"
 
 _ANY: Final = re.compile(
     "|".join([*(rf"{name}\(" for name in _BY_POSITION), f"{_BY_KEYWORD}="])
@@ -35,33 +39,62 @@ _DECLARED: Final = re.compile(
 )
 
 
-def named_templates(code: str, source: str) -> tuple[str, ...]:
-    """Return the uris that a template names, as it names them.
+class Needs(NamedTuple):
+    """The other templates that a template needs."""
+
+    named: tuple[str, ...]
+    """Their uris, as it names them."""
+
+    is_open: bool
+    """Whether an expression says what it inherits, or what one of its
+    namespaces is."""
+
+
+def read_needs(code: str, source: str) -> Needs:
+    """Return what a template needs.
 
     :param code: the module that Mako generated.
     :param source: what the author wrote.
     """
     found: dict[str, None] = {}
+    is_open = False
     if _ANY.search(code):
         for node in ast.walk(parse(code)):
             if isinstance(node, ast.Call):
-                uri = _named_by(node)
+                target = _target(node)
+                if target is None:
+                    continue
+                uri = _literal(target)
                 if uri:
                     found[uri] = None
+                elif uri is None and _is_for_all(node):
+                    is_open = True
     for match in _DECLARED.finditer(source):
         found.update(dict.fromkeys((match[1] or match[2] or "").split()))
-    return tuple(found)
+    return Needs(tuple(found), is_open)
 
 
-def _named_by(call: ast.Call) -> str:
-    target: ast.expr | None = None
+def _target(call: ast.Call) -> ast.expr | None:
+    """Return what gives the template that *call* takes, if it takes one."""
+    for keyword in call.keywords:
+        if keyword.arg == _BY_KEYWORD:
+            return keyword.value
     if isinstance(call.func, ast.Attribute):
         place = _BY_POSITION.get(call.func.attr)
         if place is not None and place < len(call.args):
-            target = call.args[place]
-    for keyword in call.keywords:
-        if keyword.arg == _BY_KEYWORD:
-            target = keyword.value
+            return call.args[place]
+    return None
+
+
+def _literal(target: ast.expr) -> str | None:
     if isinstance(target, ast.Constant) and isinstance(target.value, str):
         return target.value
-    return ""
+    return None
+
+
+def _is_for_all(call: ast.Call) -> bool:
+    """Tell whether what *call* takes is known before anything is shown."""
+    function = call.func
+    return any(k.arg == _BY_KEYWORD for k in call.keywords) or (
+        isinstance(function, ast.Attribute) and function.attr == _INHERITS
+    )

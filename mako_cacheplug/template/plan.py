@@ -50,6 +50,8 @@ class FragmentPlan:
     :param given: the checked options of all levels.
     :param where: the fragment in words.
     :param run: runs its creator.
+    :param is_removable: whether its version is one that an invalidation
+        knows of.
 
     ``constant`` is what :meth:`variant` returns for every call, unless that
     has a key, tags, a vary option or an heir of its own; or ``None``.
@@ -91,6 +93,7 @@ class FragmentPlan:
         given: dict[str, Any],
         where: str,
         run: Callable[[Creation, Callable[[], object]], object],
+        is_removable: bool,
     ):
         self.kw = kw
         self.name = name
@@ -109,7 +112,7 @@ class FragmentPlan:
         self.uses_caller = takes_content
         self.where = where
         self._plain = Fragment(run)
-        self._removed = Fragment(run, is_removed=True)
+        self._removed = Fragment(run, is_removed=is_removable)
         self.constant = (
             None
             if cells or takes_content or self.vary is not None
