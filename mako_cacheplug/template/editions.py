@@ -49,7 +49,9 @@ class Edition:
 class Heirs(NamedTuple):
     """The templates that inherit this one in a render."""
 
-    stack: weakref.ref[Any]
+    top: weakref.ref[Any]
+    """The namespace ``self``: a render that includes others has several."""
+
     library: Library
     templates: list[weakref.ref[Template]]
     versions: list[Version]
@@ -187,8 +189,8 @@ class Editions:
     def heirs(self, context: Any) -> Heirs:
         """Return the templates that inherit this one in a render."""
         heirs = self._heirs
-        stack = context.caller_stack
-        if heirs is not None and heirs.stack() is stack:
+        top = context["self"]
+        if heirs is not None and heirs.top() is top:
             return heirs
         library = self._library_in(context, self._template)
         templates = []
@@ -202,11 +204,11 @@ class Editions:
             and [one() for one in heirs.templates] == templates
             and all(map(library.is_current, heirs.versions))
         ):
-            heirs = heirs._replace(stack=weakref.ref(stack))
+            heirs = heirs._replace(top=weakref.ref(top))
         else:
             versions = [library.version_of(one) for one in templates]
             heirs = Heirs(
-                weakref.ref(stack),
+                weakref.ref(top),
                 library,
                 [weakref.ref(one) for one in templates],
                 versions,
