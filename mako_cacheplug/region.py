@@ -79,9 +79,6 @@ class Fragment(NamedTuple):
     run: Callable[[Creation, Callable[[], object]], object]
     """Runs the creator inside a creation; returns what is to be kept."""
 
-    names: tuple[str, ...] = ()
-    """Labels that invalidate it and that its entry need not have."""
-
     is_removed: bool = False
     """Whether whoever invalidates its first label also removes its entry."""
 
@@ -284,9 +281,7 @@ class CacheRegion:
         around = nesting.current()
         if around is not None:
             # Held before anything is read: see there.
-            around.hold(
-                labels + (fragment.names if fragment else ()), self._labels
-            )
+            around.hold(labels, self._labels)
         counters = self._counters
         again = True
         while again:

@@ -102,10 +102,10 @@ def test_a_fragment_without_variants_is_removed_with_its_label() -> None:
 @pytest.mark.parametrize(
     ("key", "vary", "heirs", "tag_labels"),
     [
-        ("k", None, "", ()),
+        ("k", 1, "", ()),
         (KEY, 1, "", ()),
         (KEY, None, "c", ()),
-        ("k", None, "", ("tag",)),
+        ("k", None, "c", ("tag",)),
     ],
 )
 def test_every_variant_has_the_label_of_all_and_is_not_removed(
@@ -133,11 +133,12 @@ def test_variants_of_one_key_share_its_label() -> None:
     assert set(labels) & set(strange) == {one.label}
 
 
-def test_a_key_without_variants_is_told_its_label() -> None:
+def test_a_key_without_variants_has_its_label_and_is_removed_with_it() -> None:
     one = plan()
     _, labels, fragment = variant(one, "k")
     _, variants, _ = variant(one, "k", 1)
-    assert {*labels, *fragment.names} == {*variants}
+    assert labels == variants == (f"{one.label}ks1:k", one.label)
+    assert fragment.is_removed
 
 
 def test_tags_are_labels_of_the_namespace() -> None:

@@ -176,14 +176,11 @@ class FragmentPlan:
         rest += heirs
         label = self.label
         labels = (label, *tag_labels)
-        fragment = self._plain
-        if base and rest:
-            labels = (label, label + base, *tag_labels)
-        elif base:
-            # Whoever invalidates the key removes the entry as well.
-            fragment = Fragment(self._plain.run, (label + base,))
-        elif not rest:
-            fragment = self._removed
+        if base:
+            labels = (label + base, *labels)
+        # Whoever invalidates the first label removes the entry as well: in
+        # his version of the template.
+        fragment = self._plain if rest else self._removed
         return self.prefix + base + rest, labels, fragment
 
 
