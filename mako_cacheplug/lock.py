@@ -131,6 +131,19 @@ class DogpileLock(Generic[_V]):
             outcome = flight.outcome
         return create() if outcome is NO_VALUE else outcome
 
+    def part(self, key: str | None) -> None:
+        """Let who comes from now on not join the flight of *key*.
+
+        What it makes is old by now.  Those who joined before wait for it.
+
+        :param key: ``None`` for every key.
+        """
+        with self._guard:
+            if key is None:
+                self._flights.clear()
+            else:
+                self._flights.pop(key, None)
+
     def _lead(
         self,
         look: Callable[[], _V | NoValue],
