@@ -32,6 +32,8 @@ __all__ = [
     "CacheMutex",
     "NoValue",
     "SupportsBulk",
+    "SupportsCheckAndSet",
+    "SupportsCheckAndSetEntries",
     "SupportsClear",
     "SupportsEntries",
     "SupportsMutex",
@@ -196,6 +198,51 @@ class SupportsBulk(Protocol):
 
 
 @runtime_checkable
+class SupportsCheckAndSet(Protocol):
+    """A store that can tell whether a value was overtaken while it was made.
+
+    Whoever creates a value claims its key before looking at anything, and
+    stores under that claim: what was made from data that an invalidation
+    meanwhile declared to be old is then not stored.  After R. Nishtala et
+    al., "Scaling Memcache at Facebook", NSDI 2013, against stale sets.
+
+    To void a claim is no work of its own: a claim stands for what is under
+    the key, or for a *mark* that the store puts where nothing is.  Whatever
+    removes or replaces that, voids it: ``delete``, ``set``, ``clear`` and
+    their like void every claim that was made before they were called.
+    """
+
+    def claim(self, key: str) -> object | None:
+        """Return what stands for what is under *key* now.
+
+        A value that is there stays there and is served.  A mark is nobody's
+        value: ``get`` and ``get_many`` see nothing.  It goes by itself in
+        the end, but not within the hour.  Two that claim one key have the
+        same claim, or each their own: whoever stores first voids the
+        other's.
+
+        :return: the claim, which means nothing to others; ``None`` if
+            this store keeps nothing anyway.
+        :raises BackendError: if the store could not be asked.
+        """
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        """Store *payload* if *claim* still holds; tell whether it did.
+
+        Between the check and the storing nothing comes, from no thread and
+        no process.  A claim that cannot be verified does not hold; a store
+        may void one for other reasons too, as when it evicts.
+
+        :param claim: from :meth:`claim` for this *key*.
+        :param ttl: as for :meth:`CacheBackend.set`.
+        :raises ValueTooLargeError: as from :meth:`CacheBackend.set`.
+        :raises BackendError: if the store could not be asked.
+        """
+
+
+@runtime_checkable
 class SupportsClear(Protocol):
     """A store that can be emptied."""
 
@@ -253,3 +300,16 @@ class SupportsEntries(Protocol):
         self, key: str, entry: CacheEntry, ttl: float | None
     ) -> None:
         """Store *entry* under *key*; arguments as for ``set``."""
+
+
+@runtime_checkable
+class SupportsCheckAndSetEntries(Protocol):
+    """The same as :class:`SupportsCheckAndSet`, for entries as they are."""
+
+    def claim(self, key: str) -> object | None:
+        """As :meth:`SupportsCheckAndSet.claim`."""
+
+    def check_and_set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None, claim: object
+    ) -> bool:
+        """Store *entry* if *claim* still holds; tell whether it did."""

@@ -173,6 +173,19 @@ class DogpileLock(Generic[_V]):
             with self._guard:
                 _graph.end(mine)
 
+    def part(self, key: str | None) -> None:
+        """Let who comes from now on not join the flight of *key*.
+
+        What it makes is old by now.  Those who joined before wait for it.
+
+        :param key: ``None`` for every key.
+        """
+        with self._guard:
+            if key is None:
+                self._flights.clear()
+            else:
+                self._flights.pop(key, None)
+
     def _lead(
         self,
         flight: Flight[_V],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mako_cacheplug import codec as codecs
+from mako_cacheplug import nesting
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.entry import CacheEntry
@@ -32,17 +33,33 @@ def _is_shareable(entry: CacheEntry) -> bool:
     return entry.fresh_until != NOT_STORED
 
 
+class _Unstored(CacheEntry):
+    """An entry that no store has: those who waited for it are handed it."""
+
+    after: object
+    """The region's last invalidation when its creation began."""
+
+    @classmethod
+    def of(cls, entry: CacheEntry, after: object) -> _Unstored:
+        unstored = cls(*entry)
+        unstored.after = after
+        return unstored
+
+
 class MissedCall:
     """A call that found no fresh entry: what the lock asks of it."""
 
     __slots__ = (
         "_region",
+        "after",
         "call",
         "creator",
         "fragment",
         "key",
         "labels",
         "origin",
+        "overtaken",
+        "own",
         "reachable",
         "seen",
     )
@@ -68,33 +85,60 @@ class MissedCall:
         self.reachable = reachable
         self.fragment = fragment
         self.origin = origin
+        self.after = region._invalidation
+        self.own: CacheEntry | NoValue = NO_VALUE
+        self.overtaken = False
 
     def run(self, now: float) -> CacheEntry:
         """Return an entry: created here, by another caller, or stale."""
-        region = self._region
         stale: CacheEntry | NoValue = NO_VALUE
         if self.seen is not NO_VALUE and self.seen.is_usable(
             now, self.call.grace
         ):
             stale = self.seen
-        mutex = None
-        if self.reachable:
-            mutex = region._storage.mutex(self.key, self.call.lease)
         try:
-            entry = region._lock.get_or_create(
-                self.key,
-                self.look,
-                self.create,
-                wait=self.call.wait,
-                stale=stale,
-                mutex=mutex,
-                shareable=_is_shareable,
-            )
+            handed = self._elect(stale)
+            entry = self._checked(handed)
+            if entry is NO_VALUE:
+                # Whoever is making one by now began after this call did.
+                entry = self._elect(stale)
         except BaseException:
             self.count(NO_VALUE, now)
             raise
         self.count(entry, now)
         return entry
+
+    def _elect(self, stale: CacheEntry | NoValue) -> CacheEntry:
+        region = self._region
+        mutex = None
+        if self.reachable:
+            mutex = region._storage.mutex(self.key, self.call.lease)
+        return region._lock.get_or_create(
+            self.key,
+            self.look,
+            self.create,
+            wait=self.call.wait,
+            stale=stale,
+            mutex=mutex,
+            shareable=_is_shareable,
+        )
+
+    def _checked(self, entry: CacheEntry) -> CacheEntry | NoValue:
+        """Return *entry* or, where another thread made it, what is stored.
+
+        That thread may have begun before an invalidation, by any process,
+        and this call after it.  What is in the store is valid.
+        """
+        if entry is self.own or entry is self.seen:
+            return entry
+        if isinstance(entry, _Unstored):
+            return entry if entry.after is self.after else NO_VALUE
+        if not self.reachable:
+            return NO_VALUE
+        found, self.reachable = self._region._read(self.key, self.labels)
+        if found is NO_VALUE or found.created_at < entry.created_at:
+            return NO_VALUE
+        return found
 
     def count(self, served: CacheEntry | NoValue, now: float) -> None:
         """Count this call as one of hit, miss and stale."""
@@ -123,15 +167,29 @@ class MissedCall:
             and entry.fresh_until == self.seen.fresh_until
         ):
             return NO_VALUE
+        self.own = entry
         return entry
 
     def create(self) -> CacheEntry:
-        """Run the creator; store what it makes."""
+        """Run the creator; store what it makes, if nothing overtook it.
+
+        A creator that asks for its own key gets a value, which would be
+        what overtakes: only the outer one is stored.
+        """
+        labels = self._region._labels
+        claim = None
+        if not nesting.is_creating(self.key, labels):
+            claim = self._claim()
+        self.own = self._create(claim)
+        return self.own
+
+    def _create(self, claim: object | None) -> CacheEntry:
         region = self._region
-        versions = self._label_versions()
+        after = region._invalidation
+        versions = () if claim is None else self._label_versions()
         began = region._clock()
         try:
-            with Creation(region._labels, self.origin) as creation:
+            with Creation(region._labels, self.key, self.origin) as creation:
                 if self.fragment is None:
                     value = self.creator()
                 else:
@@ -165,7 +223,8 @@ class MissedCall:
                 region.name,
                 error,
             )
-            return CacheEntry(value, began, creation.fresh_until, cost)
+            entry = CacheEntry(value, began, creation.fresh_until, cost)
+            return _Unstored.of(entry, after)
         entry = region._entry(
             stored,
             self.call,
@@ -174,16 +233,32 @@ class MissedCall:
             cost,
             creation.fresh_until,
         )
-        if creation.is_storable and self.reachable and versions is not None:
-            region._write(self.key, entry, self.call)
-        return entry
+        kept = None
+        if creation.is_storable and claim is not None and versions is not None:
+            kept = region._write(self.key, entry, self.call, claim)
+        self.overtaken = kept is False
+        return _Unstored.of(entry, after) if kept is None else entry
+
+    def _claim(self) -> object | None:
+        """Return what is under the key before the creator looks at anything.
+
+        ``None`` if nothing can be stored.
+        """
+        if not self.reachable or self.call.timeout + self.call.afterlife <= 0:
+            return None
+        try:
+            return self._region._storage.claim(self.key)
+        except BackendError as error:
+            self._region._counters.emit(
+                EventKind.STORE_ERROR, self.key, error=error
+            )
+            self.reachable = False
+            return None
 
     def _label_versions(self) -> tuple[tuple[str, str], ...] | None:
         """Return what the labels are before the creator looks at anything."""
         if not self.labels:
             return ()
-        if not self.reachable:
-            return None
         try:
             return self._region._labels.current(self.labels)
         except BackendError as error:

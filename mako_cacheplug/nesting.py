@@ -22,7 +22,7 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.labels import LabelVersions
 
-__all__ = ["NOT_STORED", "Creation", "current", "nocache"]
+__all__ = ["NOT_STORED", "Creation", "current", "is_creating", "nocache"]
 
 NOT_STORED: Final = -math.inf
 """The ``fresh_until`` of an entry that must be neither stored nor shared."""
@@ -39,6 +39,7 @@ class Creation:
     """A creation under way.  Of one thread.
 
     :param labels: the labels of the store that its value goes to.
+    :param key: the key of that value.
     :param origin: what the caller wants to find here again.
     """
 
@@ -47,13 +48,15 @@ class Creation:
         "_token",
         "around",
         "fresh_until",
+        "key",
         "labels",
         "origin",
         "pairs",
     )
 
-    def __init__(self, labels: LabelVersions, origin: object = None):
+    def __init__(self, labels: LabelVersions, key: str, origin: object = None):
         self.labels = labels
+        self.key = key
         self.origin = origin
         self.around = current()
         self.fresh_until = math.inf
@@ -132,6 +135,19 @@ class Creation:
         while creation is not None:
             creation.fresh_until = NOT_STORED
             creation = creation.around
+
+
+def is_creating(key: str, labels: LabelVersions) -> bool:
+    """Tell whether this thread is creating the value of *key* already.
+
+    :param labels: those of the store that the key is of.
+    """
+    creation = current()
+    while creation is not None:
+        if creation.key == key and creation.labels.are_those_of(labels):
+            return True
+        creation = creation.around
+    return False
 
 
 def nocache(context: object = None) -> str:

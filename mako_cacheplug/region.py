@@ -7,6 +7,7 @@ dogpile lock elects who creates; what a store cannot do costs a miss.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import random
@@ -29,6 +30,7 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsClear
+from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventHook
 from mako_cacheplug.events import EventKind
@@ -45,6 +47,7 @@ from mako_cacheplug.options import CallOptions
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.storage import open_storage
+from mako_cacheplug.storage import UNCLAIMED
 
 __all__ = [
     "Attempts",
@@ -145,6 +148,11 @@ class CacheRegion:
         )
         self._lock = _lock_of(backend)
         self._labels = LabelVersions(self._storage, self._lock, clock)
+        # A store that refuses nothing: an entry that was being made while
+        # its key was invalidated is told by a label.
+        self._labels_keys = not self._storage.can_claim
+        # Another object after each of them.
+        self._invalidation = object()
         self._clock = clock
         self._chance = chance
         self._said: set[str] = set()
@@ -227,6 +235,7 @@ class CacheRegion:
                 f" {type(backend).__name__} has no clear()"
             )
         self._storage.ask(backend.clear)
+        self._overtake(None)
 
     def stats(self) -> RegionStats:
         """Return the counters of this process."""
@@ -276,8 +285,8 @@ class CacheRegion:
         :param fragment: if it is a template's, what is special about it.
         :param origin: what the creation is to know of this call.
         """
-        if call.tags:
-            labels += tuple(map(self.tag_label, call.tags))
+        if call.tags or self._labels_keys:
+            labels = self._every_label(key, labels, call)
         around = nesting.current()
         if around is not None:
             # Held before anything is read: see there.
@@ -333,10 +342,13 @@ class CacheRegion:
         self, key: str, creator: Callable[[], object], call: CallOptions
     ) -> object:
         """Create and store the value of *key* now, whatever is there."""
-        labels = tuple(map(self.tag_label, call.tags))
-        entry = MissedCall(
-            self, key, creator, call, labels, NO_VALUE, True
-        ).create()
+        labels = self._every_label(key, (), call)
+        missed = MissedCall(self, key, creator, call, labels, NO_VALUE, True)
+        entry = missed.create()
+        if missed.overtaken:
+            # By what may be older: neither stays.
+            with contextlib.suppress(BackendError):
+                self._storage.delete(key)
         return codecs.load_value(entry.value)
 
     def peek(self, key: str) -> object:
@@ -359,7 +371,7 @@ class CacheRegion:
     ) -> None:
         """Store *value* under the logical *key*."""
         stored = codecs.dump_value(value)
-        labels += tuple(map(self.tag_label, call.tags))
+        labels = self._every_label(key, labels, call)
         now = self._clock()
         try:
             versions = self._labels.current(labels)
@@ -373,7 +385,10 @@ class CacheRegion:
 
         :raises BackendError: if it is not certain that it is gone.
         """
+        if self._labels_keys:
+            self._labels.invalidate(keys.join("key", key))
         self._storage.delete(key)
+        self._overtake(key)
         self._counters.emit(EventKind.INVALIDATE, key)
 
     def discard_label(self, label: str) -> None:
@@ -382,9 +397,29 @@ class CacheRegion:
         :raises BackendError: if the store could not be reached.
         """
         self._labels.invalidate(label)
+        self._invalidation = object()
         self._counters.emit(EventKind.INVALIDATE, label)
 
     # -- inside ------------------------------------------------------------
+
+    def _every_label(
+        self, key: str, labels: tuple[str, ...], call: CallOptions
+    ) -> tuple[str, ...]:
+        """Return *labels* with the call's tags, and the key's own label."""
+        labels += tuple(map(self.tag_label, call.tags))
+        if self._labels_keys:
+            labels += (keys.join("key", key),)
+        return labels
+
+    def _overtake(self, key: str | None) -> None:
+        """Let later callers not wait for what is being created by now.
+
+        Where the store has a mutex they have to: it is one of them who
+        creates next, in all processes.
+        """
+        self._invalidation = object()
+        if not isinstance(self.backend, SupportsMutex):
+            self._lock.part(key)
 
     def _read(
         self, key: str, labels: tuple[str, ...]
@@ -412,13 +447,28 @@ class CacheRegion:
         )
         return CacheEntry(stored, began, min(until, latest), cost, versions)
 
-    def _write(self, key: str, entry: CacheEntry, call: CallOptions) -> None:
+    def _write(
+        self,
+        key: str,
+        entry: CacheEntry,
+        call: CallOptions,
+        claim: object = UNCLAIMED,
+    ) -> bool | None:
+        """Store *entry* if *claim* still holds, and tell whether it did.
+
+        ``None`` if it could not be stored either way.
+        """
         keep = entry.fresh_until - self._clock() + call.afterlife
         if keep <= 0.0:
-            return  # Never of any use; and stores take 0 for "never ends".
+            return None  # Never of any use; stores take 0 for "never ends".
         try:
-            self._storage.write(
-                key, entry, keep, call.compress, call.max_value_bytes
+            return self._storage.write(
+                key,
+                entry,
+                keep,
+                call.compress,
+                call.max_value_bytes,
+                claim,
             )
         except ValueTooLargeError as error:
             self._counters.emit(
@@ -432,6 +482,7 @@ class CacheRegion:
             )
         except BackendError as error:
             self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+        return None
 
     def _say_once(self, topic: str, message: str, *args: object) -> None:
         if topic not in self._said:

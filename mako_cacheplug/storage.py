@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from typing import Final
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsBulk
+from mako_cacheplug.api import SupportsCheckAndSet
+from mako_cacheplug.api import SupportsCheckAndSetEntries
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.codec import EntryCodec
@@ -31,7 +34,7 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
-__all__ = ["EntryStorage", "open_storage"]
+__all__ = ["UNCLAIMED", "EntryStorage", "open_storage"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,6 +42,9 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_KEYS = 4096
+
+UNCLAIMED: Final = object()
+"""The claim of who stores whatever happened."""
 
 
 def open_storage(
@@ -55,6 +61,9 @@ class EntryStorage(abc.ABC):
 
     in_bulk = False
     """Whether many keys cost one trip, and a trip costs something."""
+
+    can_claim = False
+    """Whether a value that was overtaken while it was made is refused."""
 
     def __init__(self, backend: CacheBackend, counters: RegionCounters):
         self.backend = backend
@@ -81,13 +90,15 @@ class EntryStorage(abc.ABC):
         keep: float,
         compress: int | None,
         limit: int | None,
-    ) -> None:
-        """Store *entry*.
+        claim: object = UNCLAIMED,
+    ) -> bool:
+        """Store *entry* if *claim* still holds; tell whether it did.
 
         :param keep: seconds for which it can be of use.
         :param compress: compress values of that many bytes.
         :param limit: bytes that the payload may have, beside the backend's
             own limit.
+        :param claim: from :meth:`claim`.
         :raises ValueTooLargeError: if it is over a limit; what was under
             *key* is gone then.
         """
@@ -95,6 +106,13 @@ class EntryStorage(abc.ABC):
     @abc.abstractmethod
     def delete(self, key: str) -> None:
         """Remove what is under *key*."""
+
+    def claim(self, key: str) -> object | None:
+        """Return what stands for what is under *key* now.
+
+        ``None`` if nothing is stored here anyway.
+        """
+        return UNCLAIMED
 
     def mutex(self, key: str, lease: float) -> CacheMutex | None:
         """Return the cross-process mutex for *key*, if the backend has one.
@@ -149,6 +167,10 @@ class _EntryTable(EntryStorage):
         super().__init__(backend, counters)
         self._get_entry = backend.get_entry
         self._set_entry = backend.set_entry
+        self._claims: SupportsCheckAndSetEntries | None = None
+        if isinstance(backend, SupportsCheckAndSetEntries):
+            self._claims = backend
+            self.can_claim = True
 
     def read(self, key: str) -> CacheEntry | NoValue:
         if not self._failing:
@@ -174,17 +196,27 @@ class _EntryTable(EntryStorage):
         keep: float,
         compress: int | None,
         limit: int | None,
-    ) -> None:
+        claim: object = UNCLAIMED,
+    ) -> bool:
         if limit is not None:
             size = _value_bytes(entry.value)
             if size > limit:
                 self.delete(key)
                 raise _too_large(size, limit)
         ttl = None if keep == math.inf else keep
-        self.ask(self._set_entry, key, entry, ttl)
+        if self._claims is None or claim is UNCLAIMED:
+            self.ask(self._set_entry, key, entry, ttl)
+            return True
+        action = self._claims.check_and_set_entry
+        return self.ask(action, key, entry, ttl, claim)
 
     def delete(self, key: str) -> None:
         self.ask(self.backend.delete, key)
+
+    def claim(self, key: str) -> object | None:
+        if self._claims is None:
+            return UNCLAIMED
+        return self.ask(self._claims.claim, key)
 
 
 class _CodedStorage(EntryStorage):
@@ -198,6 +230,10 @@ class _CodedStorage(EntryStorage):
     ):
         super().__init__(backend, counters)
         self.in_bulk = isinstance(backend, SupportsBulk)
+        self._claims: SupportsCheckAndSet | None = None
+        if isinstance(backend, SupportsCheckAndSet):
+            self._claims = backend
+            self.can_claim = True
         self._codec = codec
         self._names: dict[str, str] = {}
 
@@ -265,7 +301,8 @@ class _CodedStorage(EntryStorage):
         keep: float,
         compress: int | None,
         limit: int | None,
-    ) -> None:
+        claim: object = UNCLAIMED,
+    ) -> bool:
         payload = self._codec.encode(key, entry, compress)
         own = self.backend.max_value_bytes
         if own is not None and (limit is None or own < limit):
@@ -275,17 +312,29 @@ class _CodedStorage(EntryStorage):
             raise _too_large(len(payload), limit)
         name = self._name(key)
         ttl = None if keep == math.inf else keep
+        stored = True
         try:
-            self.ask(self.backend.set, name, payload, ttl)
+            if self._claims is None or claim is UNCLAIMED:
+                self.ask(self.backend.set, name, payload, ttl)
+            else:
+                action = self._claims.check_and_set
+                stored = self.ask(action, name, payload, ttl, claim)
         except ValueTooLargeError:
             # Refused by the store itself, which may have kept the old value.
             self.delete(key)
             raise
-        self._counters.count("bytes_written", len(payload))
+        if stored:
+            self._counters.count("bytes_written", len(payload))
+        return stored
 
     def delete(self, key: str) -> None:
         name = self._name(key)
         self.ask(self.backend.delete, name)
+
+    def claim(self, key: str) -> object | None:
+        if self._claims is None:
+            return UNCLAIMED
+        return self.ask(self._claims.claim, self._name(key))
 
     def mutex(self, key: str, lease: float) -> CacheMutex | None:
         backend = self.backend

@@ -68,6 +68,7 @@ class SqliteSuite(ConformanceSuite):
     kind: ClassVar[type[Healthy]] = Healthy
     supports = (
         api.SupportsBulk,
+        api.SupportsCheckAndSet,
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsPrune,

@@ -38,12 +38,15 @@ class MemoryHarness(StoreHarness):
 
 class TestMemory(ConformanceSuite):
     supports = (
+        api.SupportsCheckAndSet,
+        api.SupportsCheckAndSetEntries,
         api.SupportsClear,
         api.SupportsEntries,
         api.SupportsPrune,
         api.SupportsUsage,
     )
     deviations: ClassVar[dict[str, str]] = {
+        "CheckAndSetProcessSuite": "each process has a store of its own",
         "FailureSuite": "this process's memory is never away",
         "HostileBytesSuite": "entries are kept as they are, not as bytes",
         "ProcessSuite": "each process has a store of its own",

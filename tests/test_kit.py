@@ -143,7 +143,7 @@ def test_undeclared_protocol_has_a_line_and_no_tests() -> None:
     (mark,) = Plain.test_supports.pytestmark  # type: ignore[attr-defined]
     lines = {param.id for param in mark.args[1]}
     assert "no SupportsClear" in lines
-    assert len(lines) == 6
+    assert len(lines) == 8
 
 
 def test_deviation_of_a_test_is_an_expected_failure() -> None:

@@ -195,6 +195,34 @@ def test_the_waiters_get_a_value_that_was_not_stored(
     assert {o.result(LONG) for o in others} == {"created by the leader"}
 
 
+@pytest.mark.parametrize("key", ["k", None])
+def test_who_comes_after_a_parting_does_not_join(
+    pool: concurrent.futures.ThreadPoolExecutor, key: str | None
+) -> None:
+    """Who joined before it gets the value; the next flight has its own."""
+    lock: DogpileLock[object] = DogpileLock()
+    with held(lock, pool) as leader:
+        flight = lock._flights["k"]
+        joined = pool.submit(
+            lock.get_or_create, "k", nothing, never, wait=LONG
+        )
+        until(lambda: flight.over._cond._waiters)  # type: ignore[attr-defined]  # CPython's
+        lock.part("other")
+        assert lock._flights == {"k": flight}
+        lock.part(key)
+        with held(lock, pool, outcome="created later") as later:
+            flight = lock._flights["k"]
+            after = pool.submit(
+                lock.get_or_create, "k", nothing, never, wait=LONG
+            )
+            until(lambda: flight.over._cond._waiters)  # type: ignore[attr-defined]  # CPython's
+        assert {f.result(LONG) for f in (later, after)} == {"created later"}
+    assert {f.result(LONG) for f in (leader, joined)} == {
+        "created by the leader"
+    }
+    assert lock._flights == {}
+
+
 def test_keys_do_not_wait_for_each_other(
     pool: concurrent.futures.ThreadPoolExecutor,
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import SupportsBulk
+from mako_cacheplug.api import SupportsCheckAndSet
+from mako_cacheplug.api import SupportsCheckAndSetEntries
 from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsMutex
@@ -37,6 +39,8 @@ def test_what_it_can_do() -> None:
     backend = MemoryBackend()
     for protocol in (
         CacheBackend,
+        SupportsCheckAndSet,
+        SupportsCheckAndSetEntries,
         SupportsClear,
         SupportsEntries,
         SupportsPrune,
@@ -171,6 +175,34 @@ def test_clear_and_close_forget_everything() -> None:
         backend.set("k", b"x", None)
         end()
         assert backend.usage() == (0, 0)
+
+
+def test_a_mark_is_no_entry_and_lasts_as_long_as_its_claim() -> None:
+    backend = MemoryBackend(max_entries=1)
+    backend.set("other", b"x", None)
+    before = backend.usage()
+    claim = backend.claim("k")
+    assert backend.claim("k") is claim
+    assert backend.usage() == before
+    assert backend.get("other") == b"x"
+    assert len(backend._marks) == 1
+    del claim
+    assert len(backend._marks) == 0
+
+
+def test_an_eviction_voids_a_claim() -> None:
+    backend = MemoryBackend(max_entries=1)
+    backend.set("k", b"old", None)
+    claim = backend.claim("k")
+    backend.set("other", b"x", None)
+    assert backend.check_and_set("k", b"new", None, claim) is False
+    assert backend.check_and_set("k", b"new", None, None) is False
+    # Also of what was stored since.
+    claim = backend.claim("k")
+    backend.set("k", b"set", None)
+    backend.set("other", b"x", None)
+    assert backend.check_and_set("k", b"new", None, claim) is False
+    assert backend.get("k") is NO_VALUE
 
 
 def test_threads_leave_the_accounts_right() -> None:

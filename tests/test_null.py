@@ -20,6 +20,8 @@ def test_it_keeps_nothing() -> None:
     assert backend.get("k") is NO_VALUE
     backend.delete("k")
     backend.clear()
+    assert backend.claim("k") is None
+    assert backend.check_and_set("k", b"x", None, None) is False
     backend.close()
 
 

@@ -18,6 +18,7 @@ import pytest
 from markupsafe import Markup
 
 from mako_cacheplug import CacheBackend
+from mako_cacheplug import cached
 from mako_cacheplug import CacheEvent
 from mako_cacheplug import CacheRegion
 from mako_cacheplug import EventKind
@@ -25,6 +26,7 @@ from mako_cacheplug import KeyTypeError
 from mako_cacheplug import OptionError
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.testing import ManualClock
 
@@ -32,14 +34,14 @@ LONG = 30.0
 """Seconds that nobody waits for in a test that passes."""
 
 
-class Coded(CacheBackend):
-    """Memory as a store of bytes: a region codes its entries."""
+class Plain(CacheBackend):
+    """Memory as a store of bytes that can do nothing else."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.memory = MemoryBackend(clock=clock)
 
     @classmethod
-    def from_url(cls, url: StoreURL) -> Coded:
+    def from_url(cls, url: StoreURL) -> Plain:
         raise NotImplementedError
 
     def get(self, key: str) -> bytes | NoValue:
@@ -51,19 +53,36 @@ class Coded(CacheBackend):
     def delete(self, key: str) -> None:
         self.memory.delete(key)
 
+    def clear(self) -> None:
+        self.memory.clear()
+
     def close(self) -> None:
         self.memory.close()
+
+
+class Coded(Plain):
+    """Memory as a store of bytes: a region codes its entries."""
+
+    def claim(self, key: str) -> object:
+        return self.memory.claim(key)
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        return self.memory.check_and_set(key, payload, ttl, claim)
 
 
 def memory(clock: ManualClock) -> CacheBackend:
     return MemoryBackend(clock=clock)
 
 
-@pytest.fixture(params=[memory, Coded], ids=["entries", "bytes"])
+@pytest.fixture(
+    params=[memory, Coded, Plain], ids=["entries", "bytes", "plain bytes"]
+)
 def backend(
     request: pytest.FixtureRequest, clock: ManualClock
 ) -> CacheBackend:
-    """Return both kinds of store that a region knows."""
+    """Return each kind of store that a region knows."""
     made: CacheBackend = request.param(clock)
     return made
 
@@ -171,9 +190,8 @@ def test_invalidate_and_clear(backend: CacheBackend, make: Numbers) -> None:
     region.get_or_create("b", make)
     region.invalidate("a")
     assert (region.get("a"), region.get("b")) == (None, "value 2")
-    if isinstance(backend, MemoryBackend):
-        region.clear()
-        assert region.get("b") is None
+    region.clear()
+    assert region.get("b") is None
 
 
 def test_a_namespace_keeps_applications_apart(backend: CacheBackend) -> None:
@@ -385,6 +403,150 @@ def test_an_invalidation_during_the_creation_counts(
     assert region.get_or_create("k", meanwhile) == "old"
     assert region.get_or_create("k", make) == "value 1"
     assert region.get_or_create("k", make) == "value 1"
+
+
+def test_an_early_regeneration_is_overtaken(
+    backend: CacheBackend, clock: ManualClock, make: Numbers
+) -> None:
+    region = CacheRegion(
+        backend, clock=clock, chance=lambda: 0.999, ttl=100, early=1
+    )
+    make.takes = 50.0
+    region.get_or_create("k", make)
+
+    def meanwhile() -> str:
+        region.invalidate("k")
+        return "old"
+
+    assert region.get_or_create("k", meanwhile) == "old"
+    assert region.get("k") is None
+
+
+def test_a_refresh_that_an_older_creation_overtook_leaves_nothing(
+    backend: CacheBackend,
+) -> None:
+    """What that stored may be from before the change that asked for it."""
+    region = CacheRegion(backend)
+    made: list[Callable[[], str]] = []
+    value = cached(region, namespace="n")(lambda: made.pop()())
+
+    def refreshing() -> str:
+        made.extend([lambda: "newest", lambda: "older"])
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(value).result(LONG) == "older"
+        return "newer"
+
+    made.append(refreshing)
+    assert value.refresh() == "newer"
+    # A store without claims has kept the one that came last.
+    assert value() == ("newer" if type(backend) is Plain else "newest")
+
+
+@pytest.mark.parametrize("clear", [False, True])
+def test_who_comes_after_an_invalidation_does_not_wait_for_what_it_overtook(
+    backend: CacheBackend, clear: bool
+) -> None:
+    region = CacheRegion(backend, wait=2 * LONG)
+    begun, end = threading.Event(), threading.Event()
+
+    def make() -> str:
+        begun.set()
+        assert end.wait(LONG)
+        return "old"
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(region.get_or_create, "k", make)
+        assert begun.wait(LONG)
+        if clear:
+            region.clear()
+        else:
+            region.invalidate("k")
+        later = pool.submit(region.get_or_create, "k", lambda: "new")
+        assert later.result(LONG) == "new"
+        end.set()
+        assert first.result(LONG) == "old"
+    assert region.get_or_create("k", lambda: "newer") in ("new", "newer")
+
+
+@pytest.mark.parametrize("by_tag", [False, True])
+def test_who_comes_after_an_invalidation_is_not_handed_what_is_not_stored(
+    backend: CacheBackend, by_tag: bool
+) -> None:
+    """A value over a limit is handed on, but only to who came before."""
+    region = CacheRegion(backend, max_value_bytes=10, tags="t", wait=LONG)
+    begun, end = threading.Event(), threading.Event()
+
+    def make() -> str:
+        begun.set()
+        assert end.wait(LONG)
+        return "much too old to be stored"
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(region.get_or_create, "k", make)
+        assert begun.wait(LONG)
+        (flight,) = region._lock._flights.values()
+        if by_tag:
+            region.invalidate_tags("t")
+        else:
+            region.invalidate("k")
+        later = pool.submit(
+            region.get_or_create, "k", lambda: "new, and too long as well"
+        )
+        while by_tag and not flight.over._cond._waiters:  # type: ignore[attr-defined]  # CPython's
+            assert not later.done()
+        end.set()
+        assert later.result(LONG) == "new, and too long as well"
+        assert first.result(LONG) == "much too old to be stored"
+
+
+def test_who_joined_an_overtaken_creation_gets_one_new_one(
+    backend: CacheBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one for each of them, and not the one that was overtaken."""
+    region = CacheRegion(backend)
+    begun, end = threading.Event(), threading.Event()
+    made = itertools.count(1)
+
+    def make() -> str:
+        number = next(made)
+        if number == 1:
+            begun.set()
+            assert end.wait(LONG)
+        return f"value {number}"
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        first = pool.submit(region.get_or_create, "k", make)
+        assert begun.wait(LONG)
+        (flight,) = region._lock._flights.values()
+        others = [
+            pool.submit(region.get_or_create, "k", make) for _ in range(7)
+        ]
+        while len(flight.over._cond._waiters) < 7:  # type: ignore[attr-defined]  # CPython's
+            assert not any(other.done() for other in others)
+        # As another process would, which knows no flights here.
+        with monkeypatch.context() as patch:
+            patch.setattr(region, "_lock", DogpileLock())
+            region.invalidate("k")
+        end.set()
+        assert first.result(LONG) == "value 1"
+        assert {other.result(LONG) for other in others} == {"value 2"}
+    assert region.get("k") == "value 2"
+    assert region.stats().creations == 2
+
+
+@pytest.mark.parametrize("power", [True, False])
+def test_what_a_hit_asks_of_the_store(
+    clock: ManualClock, make: Numbers, power: bool
+) -> None:
+    """One read; without claims, the version of its key as well."""
+    backend = Coded(clock) if power else Plain(clock)
+    region = CacheRegion(backend)
+    region.get_or_create("k", make)
+    asked: list[str] = []
+    get = backend.memory.get
+    backend.memory.get = lambda key: asked.append(key) or get(key)  # type: ignore[method-assign,func-returns-value]  # counted
+    assert region.get_or_create("k", make) == "value 1"
+    assert len(asked) == (1 if power else 2)
 
 
 def test_an_entry_under_an_invalid_tag_is_not_served_stale(

@@ -102,10 +102,47 @@ class FaultyTable(Faulty):
         self.memory.set_entry(key, entry, ttl)
 
 
-OPERATIONS = ["get", "set", "delete", "mutex", "acquire", "release", "clear"]
+class Claiming(Faulty):
+    """The same for a store that knows what was overtaken."""
+
+    def claim(self, key: str) -> object:
+        self.ask("claim")
+        return self.memory.claim(key)
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        self.ask("set")
+        return self.memory.check_and_set(key, payload, ttl, claim)
 
 
-@pytest.fixture(params=[Faulty, FaultyTable])
+class ClaimingTable(FaultyTable):
+    """The same for entries as they are."""
+
+    def claim(self, key: str) -> object:
+        self.ask("claim")
+        return self.memory.claim(key)
+
+    def check_and_set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None, claim: object
+    ) -> bool:
+        self.ask("set")
+        return self.memory.check_and_set_entry(key, entry, ttl, claim)
+
+
+OPERATIONS = [
+    "claim",
+    "get",
+    "set",
+    "delete",
+    "mutex",
+    "acquire",
+    "release",
+    "clear",
+]
+
+
+@pytest.fixture(params=[Faulty, FaultyTable, Claiming, ClaimingTable])
 def backend(request: pytest.FixtureRequest, clock: ManualClock) -> Faulty:
     made: Faulty = request.param(clock)
     return made
@@ -229,7 +266,7 @@ def test_the_creators_error_is_counted_and_nothing_is_stored(
 
 @pytest.mark.parametrize("thing", [b"", b"junk", b"mcp\x01junk" * 9])
 def test_unreadable_bytes_are_a_miss_and_are_replaced(thing: bytes) -> None:
-    backend = Faulty()
+    backend = Claiming()
     region = CacheRegion(backend)
     events: list[CacheEvent] = []
     region.add_hook(events.append)

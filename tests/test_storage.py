@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import open_storage
+from mako_cacheplug.storage import UNCLAIMED
 
 ENTRY = CacheEntry("välue", 1.0, 2.0, 0.5, (("label", "version"),))
 
@@ -233,6 +235,111 @@ class EntryShelf(Shelf):
     ) -> None:
         self._ask("set_entry")
         self.held[key] = entry
+
+
+class ClaimShelf(Shelf):
+    """Knows one claim, and whether it holds."""
+
+    holds = True
+
+    def claim(self, key: str) -> object:
+        self._ask("claim")
+        return f"claim on {key}"
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        self._ask("check_and_set")
+        if self.holds and claim == f"claim on {key}":
+            self.held[key] = payload
+            self.ttls[key] = ttl
+            return True
+        return False
+
+
+class ClaimEntryShelf(EntryShelf):
+    """The same for entries, by their logical keys."""
+
+    claim = ClaimShelf.claim
+    holds = True
+
+    def check_and_set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None, claim: object
+    ) -> bool:
+        self._ask("check_and_set_entry")
+        if self.holds and claim == f"claim on {key}":
+            self.held[key] = entry
+            self.ttls[key] = ttl
+            return True
+        return False
+
+
+@pytest.mark.parametrize("make", [ClaimShelf, ClaimEntryShelf])
+def test_an_entry_is_stored_while_its_claim_holds(
+    make: type[ClaimShelf],
+) -> None:
+    shelf = make()
+    seen = Seen(shelf)
+    storage = seen.storage
+    assert storage.can_claim
+    claim = storage.claim("a b")
+    assert storage.write("a b", ENTRY, 60.0, None, None, claim) is True
+    assert storage.read("a b") == ENTRY
+    assert list(shelf.ttls.values()) == [60.0]
+    written = seen.counters.snapshot().bytes_written
+    shelf.holds = False
+    other = CacheEntry("other", 1.0)
+    assert storage.write("a b", other, math.inf, None, None, claim) is False
+    assert storage.read("a b") == ENTRY
+    assert seen.counters.snapshot().bytes_written == written
+    # Without a claim, whatever happened.
+    assert storage.write("a b", other, math.inf, None, None) is True
+    assert storage.read("a b") == other
+
+
+@pytest.mark.parametrize("make", [Shelf, EntryShelf])
+def test_a_store_without_claims_stores_whatever_happened(
+    make: type[Shelf],
+) -> None:
+    storage = Seen(make()).storage
+    assert not storage.can_claim
+    assert storage.claim("k") is UNCLAIMED
+    storage.delete("k")
+    assert storage.write("k", ENTRY, 60.0, None, None, UNCLAIMED) is True
+    assert storage.read("k") == ENTRY
+
+
+def test_a_size_that_the_store_refuses_under_a_claim() -> None:
+    shelf = ClaimShelf()
+    storage = Seen(shelf).storage
+    storage.write("k", ENTRY, 60.0, None, None)
+
+    def refuse(*given: Any) -> bool:
+        raise ValueTooLargeError("too large", size=1, limit=None)
+
+    shelf.check_and_set = refuse  # type: ignore[method-assign]  # a server's -I
+    storage = Seen(shelf).storage
+    with pytest.raises(ValueTooLargeError):
+        storage.write("k", ENTRY, 60.0, None, None, storage.claim("k"))
+    assert shelf.held == {}
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("make", [ClaimShelf, ClaimEntryShelf])
+def test_every_error_of_a_claim_is_a_backend_error(
+    make: type[ClaimShelf], error: Exception
+) -> None:
+    shelf = make()
+    seen = Seen(shelf)
+    claim = seen.storage.claim("k")
+    shelf.error = error
+    for action in (
+        lambda: seen.storage.claim("k"),
+        lambda: seen.storage.write("k", ENTRY, 60.0, None, None, claim),
+    ):
+        with pytest.raises(BackendError, match=re.escape(str(error))):
+            action()
+    assert seen.counters.snapshot().errors == 2
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)

@@ -56,6 +56,15 @@ class _Record:
         self.bytes = size
 
 
+class _Mark:
+    """Stands for a value that is not there yet."""
+
+    __slots__ = ("__weakref__",)
+
+
+_UNCLAIMED: Final = object()
+
+
 class MemoryBackend(CacheBackend):
     """Entries in this process, shared by its threads, by no other process.
 
@@ -81,6 +90,11 @@ class MemoryBackend(CacheBackend):
         self._clock = clock
         self._table: OrderedDict[str, _Record] = OrderedDict()
         self._bytes = 0
+        # Outside of the table: a mark is no entry, and lasts as long as
+        # somebody has it as a claim.
+        self._marks: weakref.WeakValueDictionary[str, _Mark] = (
+            weakref.WeakValueDictionary()
+        )
         self._lock = threading.Lock()
         _every_backend.add(self)
 
@@ -116,16 +130,36 @@ class MemoryBackend(CacheBackend):
             return record.held
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
-        self._set(key, payload, sys.getsizeof(payload), ttl)
+        self._set(key, payload, sys.getsizeof(payload), ttl, _UNCLAIMED)
 
     def set_entry(
         self, key: str, entry: CacheEntry, ttl: float | None
     ) -> None:
         """Keep *entry* under *key*, replacing what is there."""
-        size = sys.getsizeof(entry.value)
-        for name, version in entry.labels:
-            size += _LABEL_BYTES + sys.getsizeof(name) + len(version)
-        self._set(key, entry, size, ttl)
+        self._set(key, entry, _entry_bytes(entry), ttl, _UNCLAIMED)
+
+    def claim(self, key: str) -> object:
+        """Return what stands for what is under *key* now: it, or a mark."""
+        with self._lock:
+            record = self._table.get(key)
+            if record is not None:
+                return record
+            mark = self._marks.get(key)
+            if mark is None:
+                mark = self._marks[key] = _Mark()
+            return mark
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        """Store *payload* if *claim* still holds; tell whether it did."""
+        return self._set(key, payload, sys.getsizeof(payload), ttl, claim)
+
+    def check_and_set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None, claim: object
+    ) -> bool:
+        """Keep *entry* if *claim* still holds; tell whether it did."""
+        return self._set(key, entry, _entry_bytes(entry), ttl, claim)
 
     def _set(
         self,
@@ -133,10 +167,15 @@ class MemoryBackend(CacheBackend):
         held: CacheEntry | bytes,
         value_bytes: int,
         ttl: float | None,
-    ) -> None:
+        claim: object,
+    ) -> bool:
         size = sys.getsizeof(key) + value_bytes + _SLOT_BYTES
         ends_at = None if ttl is None else self._clock() + ttl
         with self._lock:
+            if claim is not _UNCLAIMED and not self._holds(key, claim):
+                return False
+            if self._marks:
+                self._marks.pop(key, None)
             if key in self._table:
                 self._remove(key)
             if self.max_bytes is not None and size > self.max_bytes:
@@ -149,6 +188,13 @@ class MemoryBackend(CacheBackend):
             self._table[key] = _Record(held, ends_at, size)
             self._bytes += size
             self._evict()
+            return True
+
+    def _holds(self, key: str, claim: object) -> bool:
+        record = self._table.get(key)
+        if record is not None:
+            return claim is record
+        return claim is not None and claim is self._marks.get(key)
 
     def _evict(self) -> None:
         """Drop what was used least recently until the bounds are kept."""
@@ -167,12 +213,14 @@ class MemoryBackend(CacheBackend):
 
     def delete(self, key: str) -> None:
         with self._lock:
+            self._marks.pop(key, None)
             if key in self._table:
                 self._remove(key)
 
     def clear(self) -> None:
         """Remove everything."""
         with self._lock:
+            self._marks.clear()
             self._table.clear()
             self._bytes = 0
 
@@ -197,6 +245,13 @@ class MemoryBackend(CacheBackend):
     def close(self) -> None:
         """Forget everything."""
         self.clear()
+
+
+def _entry_bytes(entry: CacheEntry) -> int:
+    size = sys.getsizeof(entry.value)
+    for name, version in entry.labels:
+        size += _LABEL_BYTES + sys.getsizeof(name) + len(version)
+    return size
 
 
 def _entries(value: object, option: str) -> int | None:

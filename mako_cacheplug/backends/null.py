@@ -37,6 +37,15 @@ class NullBackend(CacheBackend):
     def delete(self, key: str) -> None:
         pass
 
+    def claim(self, key: str) -> None:
+        """Return ``None``: nothing will be stored."""
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        """Return ``False``: nothing was stored."""
+        return False
+
     def clear(self) -> None:
         pass
 

@@ -16,6 +16,7 @@ from mako.template import Template
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import SupportsBulk
+from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.api import SupportsPrune
@@ -37,8 +38,13 @@ _PAGE = (
 )
 
 
-def _methods(backend: CacheBackend, key: str) -> dict[str, Callable[[], Any]]:
-    """Return a call of every method that asks the store."""
+def _methods(
+    backend: CacheBackend, key: str, claim: object = None
+) -> dict[str, Callable[[], Any]]:
+    """Return a call of every method that asks the store.
+
+    :param claim: on *key*.
+    """
     calls: dict[str, Callable[[], Any]] = {
         "get": lambda: backend.get(key),
         "set": lambda: backend.set(key, b"x", 60.0),
@@ -52,6 +58,11 @@ def _methods(backend: CacheBackend, key: str) -> dict[str, Callable[[], Any]]:
         mutex = backend.mutex(key, 30.0)
         calls["mutex.acquire"] = mutex.acquire
         calls["mutex.holder"] = mutex.holder
+    if isinstance(backend, SupportsCheckAndSet):
+        calls["claim"] = lambda: backend.claim(key)
+        calls["check_and_set"] = lambda: backend.check_and_set(
+            key, b"x", 60.0, claim
+        )
     if isinstance(backend, SupportsClear):
         calls["clear"] = backend.clear
     if isinstance(backend, SupportsPrune):
@@ -79,8 +90,11 @@ class FailureSuite(Suite):
     ) -> None:
         """And no other error: a region turns this one into a miss."""
         quiet = []
+        claim: object = None
+        if isinstance(backend, SupportsCheckAndSet):
+            claim = backend.claim(harness.key())
         with harness.unavailable():
-            for name, call in _methods(backend, harness.key()).items():
+            for name, call in _methods(backend, harness.key(), claim).items():
                 began = time.monotonic()
                 try:
                     call()

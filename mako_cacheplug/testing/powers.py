@@ -16,8 +16,10 @@ from mako_cacheplug.api import SupportsUsage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.testing.base import Suite
+from mako_cacheplug.testing.base import Watched
 from mako_cacheplug.testing.contract import PAYLOADS
 from mako_cacheplug.testing.harness import StoreHarness
+from mako_cacheplug.testing.invalidation import check_overtaken
 from mako_cacheplug.testing.keys import HOSTILE
 
 __all__ = [
@@ -150,6 +152,15 @@ class ClearSuite(Suite):
         assert backend.get(harness.key()) == b"new"
         backend.set(harness.key("other"), b"other", None)
         assert backend.get(harness.key("other")) == b"other"
+
+    def test_clear_overtakes_a_creation(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """What is under way when the store is emptied is old as well."""
+        region = Watched(harness, backend).region
+        check_overtaken(
+            lambda make: region.get_or_create("k", make), region.clear
+        )
 
 
 class PruneSuite(Suite):

@@ -16,7 +16,7 @@ __all__ = ["EXPECTED", "Counter", "main", "page"]
 _SOURCE = """\
 <%def name="box(n)" cached="True" cache_tags="boxes">\
 ${count()}box ${n}</%def>\
-<%block name="news" cached="True">${count()}news</%block>\
+<%block name="news" cached="True" cache_key="top">${count()}news</%block>\
 , ${box(1)}, ${box(2)}"""
 
 EXPECTED = "news, box 1, box 2"
@@ -52,6 +52,8 @@ def main(url: str, namespace: str, action: str) -> None:
         if shown != EXPECTED:
             raise SystemExit(f"it shows {shown!r}")
         print(count.calls)
+    elif action == "invalidate":
+        template.cache.invalidate("top")
     elif action == "invalidate_def":
         template.cache.invalidate_def("box")
     elif action == "invalidate_tags":

@@ -17,10 +17,12 @@ import pytest
 from mako_cacheplug import api
 
 _REWRITTEN = (
+    "claims",
     "contract",
     "failure",
     "forks",
     "herd",
+    "invalidation",
     "keys",
     "mutex",
     "pages",
@@ -36,11 +38,15 @@ for _name in _REWRITTEN:
         pytest.register_assert_rewrite(f"{__package__}.{_name}")
 
 from mako_cacheplug.testing.base import Suite  # noqa: E402  # see above
+from mako_cacheplug.testing.claims import CheckAndSetEntriesSuite  # noqa: E402
+from mako_cacheplug.testing.claims import CheckAndSetProcessSuite  # noqa: E402
+from mako_cacheplug.testing.claims import CheckAndSetSuite  # noqa: E402
 from mako_cacheplug.testing.contract import ContractSuite  # noqa: E402
 from mako_cacheplug.testing.failure import FailureSuite  # noqa: E402
 from mako_cacheplug.testing.failure import HostileBytesSuite  # noqa: E402
 from mako_cacheplug.testing.forks import ForkSuite  # noqa: E402
 from mako_cacheplug.testing.herd import HerdSuite  # noqa: E402
+from mako_cacheplug.testing.invalidation import InvalidationSuite  # noqa: E402
 from mako_cacheplug.testing.keys import KeySuite  # noqa: E402
 from mako_cacheplug.testing.mutex import MutexSuite  # noqa: E402
 from mako_cacheplug.testing.pages import MakoSuite  # noqa: E402
@@ -55,6 +61,8 @@ __all__ = ["PROTOCOLS", "SUITES", "ConformanceSuite", "FailureSuite"]
 
 PROTOCOLS: Final = (
     api.SupportsBulk,
+    api.SupportsCheckAndSet,
+    api.SupportsCheckAndSetEntries,
     api.SupportsClear,
     api.SupportsEntries,
     api.SupportsMutex,
@@ -75,11 +83,15 @@ class ConformanceSuite(
     EntriesSuite,
     PruneSuite,
     UsageSuite,
+    CheckAndSetSuite,
+    CheckAndSetEntriesSuite,
+    CheckAndSetProcessSuite,
     MutexSuite,
     FailureSuite,
     HostileBytesSuite,
     ForkSuite,
     HerdSuite,
+    InvalidationSuite,
     ProcessSuite,
     MakoSuite,
 ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from broken_backends import claims as claims
 from broken_backends import mutexes as mutexes
 from broken_backends import powers as powers
 from broken_backends import sharing as sharing

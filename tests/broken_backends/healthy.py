@@ -22,6 +22,7 @@ from mako_cacheplug.options import StoreURL
 
 TABLES = """
 create table if not exists entry (key blob primary key, payload, ends real);
+create table if not exists mark (key blob primary key, token text);
 create table if not exists mutex (key blob primary key, token, ends real);
 """
 
@@ -115,15 +116,19 @@ class Healthy(CacheBackend):
             for key, payload in payloads.items():
                 if len(payload) > self.max_value_bytes:
                     self.refuse(connection, key, payload)
+                connection.execute("begin immediate")
+                connection.execute(self.void(by_set=True), (blob(key),))
                 connection.execute(
                     "insert or replace into entry values (?, ?, ?)",
                     (blob(key), payload, ends),
                 )
+                connection.execute("commit")
 
     def refuse(
         self, connection: sqlite3.Connection, key: str, payload: bytes
     ) -> None:
         connection.execute("delete from entry where key = ?", (blob(key),))
+        connection.execute(self.void(by_set=True), (blob(key),))
         raise ValueTooLargeError(
             "too large", size=len(payload), limit=self.max_value_bytes
         )
@@ -131,12 +136,54 @@ class Healthy(CacheBackend):
     def delete_many(self, keys: Iterable[str]) -> None:
         with self.run() as connection:
             for key in keys:
+                # The mark first: nothing is stored after it.
+                connection.execute(self.void(by_set=False), (blob(key),))
                 connection.execute(
                     "delete from entry where key = ?", (blob(key),)
                 )
 
+    def void(self, by_set: bool) -> str:
+        return "delete from mark where key = ?"
+
+    def token(self) -> str:
+        return os.urandom(8).hex()
+
+    def claim(self, key: str) -> object:
+        with self.run() as connection:
+            connection.execute("begin immediate")
+            connection.execute(
+                "insert or ignore into mark values (?, ?)",
+                (blob(key), self.token()),
+            )
+            row = connection.execute(
+                "select token from mark where key = ?", (blob(key),)
+            ).fetchone()
+            connection.execute("commit")
+        return row[0]
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        ends = None if ttl is None else self.clock() + ttl
+        with self.run() as connection:
+            if len(payload) > self.max_value_bytes:
+                self.refuse(connection, key, payload)
+            connection.execute("begin immediate")
+            held = connection.execute(
+                "delete from mark where key = ? and token = ?",
+                (blob(key), claim),
+            ).rowcount
+            if held:
+                connection.execute(
+                    "insert or replace into entry values (?, ?, ?)",
+                    (blob(key), payload, ends),
+                )
+            connection.execute("commit")
+        return bool(held)
+
     def clear(self) -> None:
         with self.run() as connection:
+            connection.execute("delete from mark")
             connection.execute("delete from entry")
 
     def prune(self) -> int:

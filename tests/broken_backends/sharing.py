@@ -24,6 +24,7 @@ class TornSet(Healthy):
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
         super().set(key, payload[: len(payload) // 2], ttl)
+        time.sleep(0.005)
         super().set(key, payload, ttl)
 
 
@@ -34,6 +35,7 @@ class GoneSet(Healthy):
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
         self.delete(key)
+        time.sleep(0.005)
         super().set(key, payload, ttl)
 
 

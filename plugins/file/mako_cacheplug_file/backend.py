@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import math
 import os
 import time
@@ -32,13 +31,17 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug_file import culling
+from mako_cacheplug_file import marks
 from mako_cacheplug_file import record
 from mako_cacheplug_file.culling import File
 from mako_cacheplug_file.culling import Ledger
 from mako_cacheplug_file.folders import Folder
 from mako_cacheplug_file.folders import Folders
+from mako_cacheplug_file.folders import MARK
+from mako_cacheplug_file.folders import new_file
 from mako_cacheplug_file.folders import remove
 from mako_cacheplug_file.folders import SHARDS
+from mako_cacheplug_file.folders import write
 from mako_cacheplug_file.locks import CULLING
 from mako_cacheplug_file.locks import FileMutex
 from mako_cacheplug_file.locks import slot_of
@@ -55,9 +58,6 @@ _LEDGER: Final = "mako_cacheplug.usage"
 
 # Not blocking: something else than a file may stand in an entry's place.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_WRITE: Final = (
-    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-)
 
 _NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
 """Errors of what is a link, a folder or a socket instead."""
@@ -65,7 +65,8 @@ _NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
 _LEFT_OVER: Final = 900.0
 """Seconds after which a file that is being written has lost its writer."""
 
-_attempts: Final = itertools.count()
+_MARK_SECONDS: Final = 3600.0
+"""Seconds after which a mark has lost its creator."""
 
 
 def _name(key: bytes) -> str:
@@ -202,6 +203,45 @@ class FileBackend(CacheBackend):
         :raises BackendError: if the file system fails or the store is full
             and another process is still making room.
         """
+        self._set(key, payload, ttl, None)
+
+    def claim(self, key: str) -> object:
+        """Return the token of the mark beside *key*'s place.
+
+        It is put there if there is none, and stays until *key* is stored or
+        deleted; one without a future goes with :meth:`prune`.
+
+        :raises BackendError: if the file system fails.
+        """
+        name = _name(key.encode("utf-8", "surrogatepass"))
+        with self._boundary("write to"):
+            folder = self._folders.make(name[:2])
+            try:
+                return marks.put(name, folder.fd)
+            except FileNotFoundError:
+                # The root was removed between two steps: begin again.
+                folder = self._folders.make(name[:2])
+                return marks.put(name, folder.fd)
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        """Store *payload* if *claim* still holds; tell whether it did.
+
+        :param ttl: seconds until it expires; ``None`` for never.
+        :raises ValueTooLargeError: as from :meth:`set`.
+        :raises BackendError: as from :meth:`set`.
+        """
+        token = claim if isinstance(claim, bytes) else b""
+        return self._set(key, payload, ttl, token)
+
+    def _set(
+        self,
+        key: str,
+        payload: bytes,
+        ttl: float | None,
+        token: bytes | None,
+    ) -> bool:
         raw = key.encode("utf-8", "surrogatepass")
         now = self._clock()
         data = record.pack(
@@ -211,10 +251,10 @@ class FileBackend(CacheBackend):
         name = _name(raw)
         with self._boundary("write to"):
             try:
-                self._store(name, data, now)
+                return self._store(name, data, now, token)
             except FileNotFoundError:
                 # The root was removed between two steps: begin again.
-                self._store(name, data, now)
+                return self._store(name, data, now, token)
 
     def delete(self, key: str) -> None:
         """Remove *key*; nothing happens if it is not there.
@@ -226,6 +266,8 @@ class FileBackend(CacheBackend):
         with self._boundary("delete from"):
             try:
                 folder = self._folders.open(shard)
+                # First: a creator can store before it, not after it.
+                marks.void(name, folder.fd)
                 size = _size(name, folder)
                 if remove(name, folder.fd):
                     with Ledger(self._ledger) as ledger:
@@ -253,6 +295,9 @@ class FileBackend(CacheBackend):
         """
         with self._boundary("clear"):
             for shard in SHARDS:
+                # An entry that a creator stores before its mark is removed
+                # may not be in the first list, but it is in the second.
+                self._sweep(shard, lambda file, fd: not file.is_entry)
                 self._sweep(shard, lambda file, fd: True)
 
     def prune(self) -> int:
@@ -294,7 +339,9 @@ class FileBackend(CacheBackend):
             url=self.url,
         )
 
-    def _store(self, name: str, data: bytes, now: float) -> None:
+    def _store(
+        self, name: str, data: bytes, now: float, token: bytes | None
+    ) -> bool:
         shard = name[:2]
         folder = self._folders.make(shard)
         with Ledger(self._ledger) as ledger:
@@ -306,25 +353,26 @@ class FileBackend(CacheBackend):
                     self._folders, ledger, mutex, self.max_bytes, len(data)
                 )
             before = _size(name, folder)
-            self._write(name, data, now, folder)
+            # The age that counts is the clock's, finer than the kernel's.
+            mtime_ns = int(now * 1e9)
+            if token is None:
+                self._write(name, data, mtime_ns, folder)
+            elif not marks.fill(name, folder.fd, token, data, mtime_ns):
+                return False
             ledger.add(shard, len(data) - before)
+        return True
 
     def _write(
-        self, name: str, data: bytes, now: float, folder: Folder
+        self, name: str, data: bytes, mtime_ns: int, folder: Folder
     ) -> None:
-        # Unique among processes also where they do not see each other.
-        new = f"{culling.TEMPORARY}{os.urandom(8).hex()}-{next(_attempts)}"
-        fd = os.open(new, _WRITE, 0o600, dir_fd=folder.fd)
+        new, fd = new_file(folder.fd)
         try:
             try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(fd, rest) :]
-                # The age that counts is the clock's, finer than the kernel's.
-                mtime = int(now * 1e9)
-                os.utime(fd, ns=(mtime, mtime))
+                write(fd, data)
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
             finally:
                 os.close(fd)
+            marks.void(name, folder.fd)
             os.rename(new, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -356,7 +404,9 @@ class FileBackend(CacheBackend):
 
     def _is_over(self, file: File, folder: int) -> bool:
         if not file.is_entry:
-            return self._clock() - file.mtime_ns / 1e9 > _LEFT_OVER
+            age = self._clock() - file.mtime_ns / 1e9
+            is_mark = file.name.startswith(MARK)
+            return age > (_MARK_SECONDS if is_mark else _LEFT_OVER)
         try:
             fd = os.open(file.name, _READ, dir_fd=folder)
         except FileNotFoundError:

@@ -26,16 +26,16 @@ from typing import NamedTuple
 
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_file.folders import Folders
+from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import remove
 from mako_cacheplug_file.folders import SHARDS
+from mako_cacheplug_file.folders import TEMPORARY
 from mako_cacheplug_file.locks import FileMutex
 
-__all__ = ["TEMPORARY", "File", "Ledger", "files_in", "make_room"]
-
-TEMPORARY: Final = "new-"
-"""How the name of a file that is being written begins."""
+__all__ = ["File", "Ledger", "files_in", "make_room"]
 
 _NAME_LENGTH: Final = 32
+_OTHERS: Final = (TEMPORARY, MARK)
 
 _FEW: Final = 512
 """Entries that are seen, where there are so many, before one is removed."""
@@ -55,8 +55,8 @@ class File(NamedTuple):
 
     @property
     def is_entry(self) -> bool:
-        """Whether it is an entry, not a file that is being written."""
-        return not self.name.startswith(TEMPORARY)
+        """Whether it is an entry, not a mark or being written."""
+        return len(self.name) == _NAME_LENGTH
 
 
 def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:
@@ -67,7 +67,7 @@ def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:
     :raises OSError: if they cannot be looked at.
     """
     for name in names:
-        if not name.startswith(TEMPORARY) and len(name) != _NAME_LENGTH:
+        if len(name) != _NAME_LENGTH and not name.startswith(_OTHERS):
             continue
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)

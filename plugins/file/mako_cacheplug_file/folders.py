@@ -9,14 +9,31 @@ found as quickly among many thousands.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["SHARDS", "Folder", "Folders", "make_folder", "remove"]
+__all__ = [
+    "MARK",
+    "SHARDS",
+    "TEMPORARY",
+    "Folder",
+    "Folders",
+    "make_folder",
+    "new_file",
+    "remove",
+    "write",
+]
 
 SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
+
+TEMPORARY: Final = "new-"
+"""How the name of a file that is being written begins."""
+
+MARK: Final = "mark-"
+"""How the name of a mark begins; its entry's name follows."""
 
 KEEP: Final = 1.0
 """Seconds for which readers go through a folder that they opened before."""
@@ -29,6 +46,11 @@ _HANDLE: Final = (
     | os.O_CLOEXEC
 )
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+)
+
+_attempts: Final = itertools.count()
 
 
 def make_folder(path: str) -> None:
@@ -58,6 +80,26 @@ def remove(name: str, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def new_file(folder: int) -> tuple[str, int]:
+    """Return name and descriptor of a new file in an open folder.
+
+    :raises OSError: if it cannot be made.
+    """
+    # Unique among processes also where they do not see each other.
+    name = f"{TEMPORARY}{os.urandom(8).hex()}-{next(_attempts)}"
+    return name, os.open(name, _NEW, 0o600, dir_fd=folder)
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write all of *data*.
+
+    :raises OSError: if it cannot be written.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 class Folder:

@@ -60,6 +60,7 @@ class FileHarness(StoreHarness):
 
 class TestFile(ConformanceSuite):
     supports = (
+        api.SupportsCheckAndSet,
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsPrune,

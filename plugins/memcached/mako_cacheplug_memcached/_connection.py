@@ -17,6 +17,7 @@ from mako_cacheplug.exceptions import OptionError
 
 __all__ = [
     "CLIENTS",
+    "MARK_FLAGS",
     "Address",
     "Connect",
     "Connection",
@@ -26,6 +27,9 @@ __all__ = [
 
 CLIENTS: Final = ("pylibmc", "pymemcache")
 """The client libraries, the preferred one first."""
+
+MARK_FLAGS: Final = 0x6D00
+"""Not a bit among them that a client library has a meaning for."""
 
 Address: TypeAlias = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -42,8 +46,8 @@ class Connection(Protocol):
     :exc:`TooLarge`, means that the connection must not be used again.
 
     Keys are 1 to 250 bytes that the caller has checked.  Values are bytes,
-    stored with flags 0; an item with other flags is some other program's
-    and a miss.  *exptime* is memcached's.
+    stored with flags 0, marks with :data:`MARK_FLAGS`; an item with other
+    flags is some other program's and a miss.  *exptime* is memcached's.
     """
 
     def get(self, key: bytes) -> bytes | NoValue:
@@ -58,16 +62,28 @@ class Connection(Protocol):
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
         """Store *value* if nothing is there; tell whether it did."""
 
+    def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
+        """Store a mark if nothing is there; tell whether it did.
+
+        It is a miss to all but :meth:`gets`.
+        """
+
     def delete(self, key: bytes) -> None:
         """Remove *key*, if it is there."""
 
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
-        """Return the value and its CAS number, or ``None``."""
+        """Return the value, or a mark's token, and its CAS number.
+
+        ``None`` if there is neither.
+        """
 
     def cas(
         self, key: bytes, value: bytes, unique: object, exptime: int
     ) -> bool:
-        """Store *value* if nobody wrote since; tell whether it did."""
+        """Store *value* if nobody wrote since; tell whether it did.
+
+        Raises :exc:`TooLarge` as :meth:`set`.
+        """
 
     def flush(self) -> None:
         """Remove everything from the server."""

@@ -24,6 +24,7 @@ import pylibmc
 
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug_memcached._connection import MARK_FLAGS
 from mako_cacheplug_memcached._connection import TooLarge
 
 if TYPE_CHECKING:
@@ -36,8 +37,14 @@ _RETRY_SECONDS: Final = 2
 
 
 class _Client(pylibmc.Client):  # type: ignore[misc]  # has no types
+    flags = 0
+    """The flags, beside 0, of what is written or read now."""
+
+    def serialize(self, value: bytes) -> tuple[bytes, int]:
+        return value, self.flags
+
     def deserialize(self, value: bytes | None, flags: int) -> bytes:
-        if flags:
+        if flags and flags != self.flags:
             raise pylibmc.CacheMiss
         return value or b""  # An empty value is handed over as None.
 
@@ -121,13 +128,25 @@ class PylibmcConnection:
         """Store *value* if nothing is there; tell whether it did."""
         return bool(self._client.add(key, value, exptime))
 
+    def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
+        """Store a mark if nothing is there; tell whether it did."""
+        self._client.flags = MARK_FLAGS
+        try:
+            return self.add(key, token, exptime)
+        finally:
+            self._client.flags = 0
+
     def delete(self, key: bytes) -> None:
         """Remove *key*, if it is there."""
         self._client.delete(key)
 
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
-        """Return the value and its CAS number, or ``None``."""
-        value, unique = self._client.gets(key)
+        """Return the value, or a mark's token, and its CAS number."""
+        self._client.flags = MARK_FLAGS
+        try:
+            value, unique = self._client.gets(key)
+        finally:
+            self._client.flags = 0
         if value is None:
             self._client.get(key)
             return None
@@ -141,6 +160,8 @@ class PylibmcConnection:
             return bool(self._client.cas(key, value, unique, exptime))
         except pylibmc.NotFound:
             return False
+        except pylibmc.TooBig:
+            raise TooLarge from None
 
     def flush(self) -> None:
         """Remove everything from the server."""

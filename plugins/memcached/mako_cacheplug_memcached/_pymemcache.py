@@ -11,6 +11,7 @@ from pymemcache.exceptions import MemcacheUnknownError
 
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug_memcached._connection import MARK_FLAGS
 from mako_cacheplug_memcached._connection import TooLarge
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ __all__ = ["connect"]
 class _PlainBytes:
     """Values as they are; another program's, with its flags, are none."""
 
+    flags = 0
+    """The flags, beside 0, of what is read now."""
+
     def serialize(self, key: bytes, value: bytes) -> tuple[bytes, int]:
         return value, 0
 
     def deserialize(
         self, key: bytes, value: bytes, flags: int
     ) -> bytes | None:
-        return None if flags else value
+        return None if flags and flags != self.flags else value
 
 
 class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types
@@ -58,24 +62,27 @@ def connect(
     address: Address, connect_timeout: float, timeout: float
 ) -> PymemcacheConnection:
     """Return a connection that is not connected yet."""
+    serde = _PlainBytes()
     return PymemcacheConnection(
         _Client(
             address,
-            serde=_PlainBytes(),
+            serde=serde,
             connect_timeout=connect_timeout,
             timeout=timeout,
             default_noreply=False,
-        )
+        ),
+        serde,
     )
 
 
 class PymemcacheConnection:
     """A ``Connection``."""
 
-    __slots__ = ("_client",)
+    __slots__ = ("_client", "_serde")
 
-    def __init__(self, client: pymemcache.Client) -> None:
+    def __init__(self, client: pymemcache.Client, serde: _PlainBytes) -> None:
         self._client = client
+        self._serde = serde
 
     def get(self, key: bytes) -> bytes | NoValue:
         """Return the value under *key*."""
@@ -102,20 +109,33 @@ class PymemcacheConnection:
         """Store *value* if nothing is there; tell whether it did."""
         return bool(self._client.add(key, value, exptime))
 
+    def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
+        """Store a mark if nothing is there; tell whether it did."""
+        return bool(self._client.add(key, token, exptime, flags=MARK_FLAGS))
+
     def delete(self, key: bytes) -> None:
         """Remove *key*, if it is there."""
         self._client.delete(key)
 
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
-        """Return the value and its CAS number, or ``None``."""
-        value, unique = self._client.gets(key)
+        """Return the value, or a mark's token, and its CAS number."""
+        self._serde.flags = MARK_FLAGS
+        try:
+            value, unique = self._client.gets(key)
+        finally:
+            self._serde.flags = 0
         return None if value is None else (value, unique)
 
     def cas(
         self, key: bytes, value: bytes, unique: object, exptime: int
     ) -> bool:
         """Store *value* if nobody wrote since; tell whether it did."""
-        return bool(self._client.cas(key, value, unique, exptime))
+        try:
+            return bool(self._client.cas(key, value, unique, exptime))
+        except MemcacheServerError as error:
+            if b"too large" in error.args[0]:
+                raise TooLarge from None
+            raise
 
     def flush(self) -> None:
         """Remove everything from the server."""

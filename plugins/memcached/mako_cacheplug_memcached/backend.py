@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from mako_cacheplug_memcached._connection import TooLarge
 from mako_cacheplug_memcached._mutex import MemcachedMutex
 from mako_cacheplug_memcached._ring import Ring
 from mako_cacheplug_memcached._server import Server
+from mako_cacheplug_memcached._wire import EXPIRED
 from mako_cacheplug_memcached._wire import expiry_time
 from mako_cacheplug_memcached._wire import lock_key
 from mako_cacheplug_memcached._wire import MAX_KEY_BYTES
@@ -48,6 +50,11 @@ _LONGEST_LIMIT: Final = 3600.0
 
 ITEM_LIMIT: Final = 2**20 - 512
 """memcached's own limit of 1 MiB, less room for the key and its header."""
+
+
+_TOKEN_BYTES: Final = 16
+_MARK_SECONDS: Final = 3600
+_NO_CLAIM: Final = object()
 
 
 class MemcachedBackend(CacheBackend):
@@ -168,15 +175,69 @@ class MemcachedBackend(CacheBackend):
         if ttl is not None and ttl <= 0.0:
             self.delete(key)
             return
+        wire = value_key(key)
+        exptime = expiry_time(ttl, self._clock)
+        self._store(key, payload, lambda c: c.set(wire, payload, exptime))
+
+    def claim(self, key: str) -> object:
+        """Return the item under *key*, or the mark that is put there.
+
+        :raises BackendError: if the server could not be asked.
+        """
+        wire = value_key(key)
+        token = secrets.token_bytes(_TOKEN_BYTES)
+
+        def take(connection: Connection) -> tuple[bytes, object] | None:
+            # The number that its mark has needs no trip of its own: the
+            # token tells it from any other.
+            if connection.mark(wire, token, _MARK_SECONDS):
+                return token, None
+            return connection.gets(wire)
+
+        server = self._only or self._ring.find(wire)
+        # Gone between the two trips: once more.  Another program's item,
+        # which stays, is no claim.
+        return server.call(take) or server.call(take) or _NO_CLAIM
+
+    def check_and_set(
+        self, key: str, payload: bytes, ttl: float | None, claim: object
+    ) -> bool:
+        """Store *payload* if *claim* still holds; tell whether it did.
+
+        :param ttl: as for :meth:`set`.
+        :raises ValueTooLargeError: as from :meth:`set`.
+        :raises BackendError: if the server could not be asked.
+        """
+        wire = value_key(key)
+        exptime = EXPIRED
+        if ttl is None or ttl > 0.0:
+            exptime = expiry_time(ttl, self._clock)
+
+        def put(connection: Connection) -> bool:
+            # Compared by content too: a server that was restarted counts
+            # from the beginning again.
+            found = connection.gets(wire)
+            if found is None or claim not in (found, (found[0], None)):
+                return False
+            return connection.cas(wire, payload, found[1], exptime)
+
+        return self._store(key, payload, put)
+
+    def _store(
+        self, key: str, payload: bytes, action: Callable[[Connection], _T]
+    ) -> _T:
+        """Return what *action* does, which stores *payload*.
+
+        :raises ValueTooLargeError: if it is over a limit; what was there is
+            removed.
+        """
         limit = self.max_value_bytes
         if limit is not None and len(payload) > limit:
             self.delete(key)
             raise _too_large(len(payload), limit)
-        wire = value_key(key)
-        exptime = expiry_time(ttl, self._clock)
-        server = self._only or self._ring.find(wire)
+        server = self._only or self._ring.find(value_key(key))
         try:
-            server.call(lambda c: c.set(wire, payload, exptime))
+            return server.call(action)
         except TooLarge:
             self.delete(key)
             raise _too_large(len(payload), None, server.url) from None

@@ -232,3 +232,101 @@ def test_close_twice_and_use_again(backend: MemcachedBackend) -> None:
     backend.close()
     backend.close()
     assert backend.get("k") == b"v"
+
+
+# -- claims ------------------------------------------------------------------
+
+
+def test_a_mark_ends_by_itself_and_not_soon(
+    backend: MemcachedBackend, raw: Any
+) -> None:
+    backend.claim("k")
+    _, flags, seconds = raw(b"mg k f t").split()
+    assert flags == b"f27904"
+    assert 1800 <= int(seconds[1:]) <= 7200
+    claim = backend.claim("k")
+    assert backend.check_and_set("k", b"v", 60.0, claim) is True
+    assert raw(b"mg k f") == b"HD f0"
+
+
+@pytest.mark.parametrize("ttl", [0.0, -1.0])
+def test_what_has_no_time_left_is_not_kept_under_a_claim(
+    backend: MemcachedBackend, ttl: float
+) -> None:
+    backend.set("k", b"old", None)
+    claim = backend.claim("k")
+    assert backend.check_and_set("k", b"v", ttl, claim) is True
+    assert backend.get("k") is NO_VALUE
+
+
+def test_claims_of_both_clients_are_alike(server: MemcachedServer) -> None:
+    address = [(server.host, server.port)]
+    one, other = (
+        MemcachedBackend(address, client=client)
+        for client in ("pylibmc", "pymemcache")
+    )
+    for first, second in ((one, other), (other, one)):
+        claim = first.claim("k")
+        assert second.get("k") is NO_VALUE
+        late = second.claim("k")
+        assert first.check_and_set("k", b"v", None, claim) is True
+        assert second.check_and_set("k", b"late", None, late) is False
+        claim = first.claim("k")
+        second.delete("k")
+        second.claim("k")
+        assert first.check_and_set("k", b"late", None, claim) is False
+        second.delete("k")
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("old", [b"", b"old"])
+def test_a_server_that_was_restarted_knows_no_claim(
+    backend: MemcachedBackend, server: MemcachedServer, old: bytes
+) -> None:
+    """Though it counts its items from the beginning again."""
+    if old:
+        backend.set("k", old, None)
+    claims = [backend.claim("k"), backend.claim("k")]
+    server.restart()
+    backend.close()
+    if old:
+        backend.set("k", b"new", None)
+    else:
+        backend.claim("k")
+    for claim in claims:
+        assert backend.check_and_set("k", b"late", None, claim) is False
+    assert backend.get("k") == (b"new" if old else NO_VALUE)
+
+
+def test_another_programs_item_is_no_claim(
+    backend: MemcachedBackend, raw: Any
+) -> None:
+    raw(b"set k 1 0 1\r\nx")
+    assert backend.check_and_set("k", b"v", None, backend.claim("k")) is False
+    assert backend.check_and_set("k", b"v", None, None) is False
+
+
+def test_claims_on_several_servers(make: Any, server: MemcachedServer) -> None:
+    with MemcachedServer() as second:
+        backend = make(server, second)
+        keys = [f"k{n}" for n in range(40)]
+        claims = {key: backend.claim(key) for key in keys}
+        for key in keys[::2]:
+            backend.delete(key)
+        stored = [
+            key
+            for key in keys
+            if backend.check_and_set(key, b"v", None, claims[key])
+        ]
+        assert stored == keys[1::2]
+        assert sorted(backend.get_many(keys)) == sorted(stored)
+
+
+def test_the_servers_own_limit_under_a_claim(make: Any, server: Any) -> None:
+    backend = make(server, max_value_bytes=None)
+    backend.set("k", b"old", None)
+    claim = backend.claim("k")
+    with pytest.raises(ValueTooLargeError):
+        backend.check_and_set("k", bytes(2**21), None, claim)
+    assert backend.get("k") is NO_VALUE

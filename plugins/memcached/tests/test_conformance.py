@@ -74,6 +74,7 @@ class TestMemcached(ConformanceSuite):
     client: ClassVar[str] = "auto"
     supports = (
         api.SupportsBulk,
+        api.SupportsCheckAndSet,
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsUsage,

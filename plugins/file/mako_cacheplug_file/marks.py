@@ -1,0 +1,148 @@
+"""Marks: who creates a value stores it only if nothing came in between.
+
+A mark is a file beside an entry's place, whether an entry is there or not.
+It holds a random token; to know the token is to have a claim.  Whoever
+deletes or sets the entry removes the mark first.  To store under a claim is
+to write the entry *into the mark's file* and to rename that into its place:
+
+* what is written into a mark that somebody removed has no name any more, so
+  nobody ever sees it.  Those who delete need no lock and never wait;
+* what is renamed is the mark that is there at that moment.  Should it be
+  another one, it was put there since, under a claim that holds.  What it
+  holds until it is written, a token or a part, is a miss for its readers;
+* two with one mark do not write at once: the file is locked (``flock``) by
+  the one that does, and then the token is gone.
+
+A mark is written under another name and linked to its own, so that its token
+is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Final
+
+from mako_cacheplug_file.folders import MARK
+from mako_cacheplug_file.folders import new_file
+from mako_cacheplug_file.folders import remove
+from mako_cacheplug_file.folders import write
+
+__all__ = ["fill", "put", "void"]
+
+_TOKEN: Final = 16
+_NO_CLAIM: Final = b""
+_TRIES: Final = 8
+"""Others may remove a mark just before it is read, but not for ever."""
+
+_OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def put(name: str, folder: int) -> bytes:
+    """Return the token of an entry's mark, which is made where it misses.
+
+    While another is writing into the mark, the token is none and fits none.
+
+    :param name: the entry's.
+    :param folder: an open descriptor.
+    :raises OSError: if the mark can neither be read nor made.
+    """
+    mark = MARK + name
+    token = os.urandom(_TOKEN)
+    new = ""
+    try:
+        for _ in range(_TRIES):
+            found = _read(mark, folder)
+            if found is not None:
+                return found
+            if not new:
+                new, fd = new_file(folder)
+                try:
+                    write(fd, token)
+                finally:
+                    os.close(fd)
+            with contextlib.suppress(FileExistsError):
+                os.link(
+                    new,
+                    mark,
+                    src_dir_fd=folder,
+                    dst_dir_fd=folder,
+                    follow_symlinks=False,
+                )
+                return token
+    finally:
+        if new:
+            remove(new, folder)
+    return _NO_CLAIM
+
+
+def void(name: str, folder: int) -> None:
+    """Void the claims that there are on an entry.
+
+    :raises OSError: if it is not certain that they are void.
+    """
+    remove(MARK + name, folder)
+
+
+def fill(
+    name: str, folder: int, token: bytes, data: bytes, mtime_ns: int
+) -> bool:
+    """Make *data* the entry if its mark has *token*; tell whether it did.
+
+    :raises OSError: if it cannot be written; the claim is void then.
+    """
+    mark = MARK + name
+    try:
+        fd = os.open(mark, _OPEN, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _lock(fd) or os.read(fd, _TOKEN + 1) != token or not token:
+            return False
+        os.lseek(fd, 0, os.SEEK_SET)
+        try:
+            write(fd, data)
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+            os.rename(mark, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileNotFoundError:
+            return False
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove(mark, folder)
+            raise
+        # Without a name it was another mark that was renamed.
+        return os.fstat(fd).st_nlink > 0
+    finally:
+        os.close(fd)
+
+
+def _read(mark: str, folder: int) -> bytes | None:
+    """Return the token of a mark; ``None`` if there is none."""
+    try:
+        fd = os.open(mark, _OPEN, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        token = os.read(fd, _TOKEN + 1)
+        if len(token) == _TOKEN:
+            return token
+        if not _lock(fd):
+            return _NO_CLAIM
+        # Not whole, and nobody is at it: it was filled by now, or whoever
+        # was to do it died.
+        with contextlib.suppress(FileNotFoundError):
+            place = os.stat(mark, dir_fd=folder, follow_symlinks=False)
+            if os.path.samestat(place, os.fstat(fd)):
+                remove(mark, folder)
+        return None
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
