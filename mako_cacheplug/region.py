@@ -15,9 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
-from typing import Any
 from typing import Final
 from typing import NamedTuple
 
@@ -49,12 +47,7 @@ from mako_cacheplug.registry import open_backend
 from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
 
-__all__ = [
-    "Attempts",
-    "CacheRegion",
-    "Fragment",
-    "one_of_each_store",
-]
+__all__ = ["CacheRegion", "Fragment"]
 
 _log = logging.getLogger(__name__)
 
@@ -488,35 +481,3 @@ class CacheRegion:
         if topic not in self._said:
             self._said.add(topic)
             _log.warning(message, *args)
-
-
-def one_of_each_store(regions: Iterable[CacheRegion]) -> list[CacheRegion]:
-    """Return the first region of each store."""
-    first: dict[int, CacheRegion] = {}
-    for region in regions:
-        first.setdefault(id(region.backend), region)
-    return list(first.values())
-
-
-class Attempts:
-    """Makes every attempt, and raises at the end what the first one did.
-
-    An invalidation that did not reach one store must still reach the others.
-    """
-
-    def __init__(self) -> None:
-        self._error: BackendError | None = None
-
-    def __enter__(self) -> Attempts:
-        return self
-
-    def make(self, action: Callable[..., None], *args: Any) -> None:
-        """Do *action*; keep a BackendError for later."""
-        try:
-            action(*args)
-        except BackendError as error:
-            self._error = self._error or error
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and self._error is not None:
-            raise self._error

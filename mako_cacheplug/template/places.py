@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +19,10 @@ from typing import Protocol
 
 from mako_cacheplug import keys
 from mako_cacheplug import options
+from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.options import CallOptions
-from mako_cacheplug.region import Attempts
 from mako_cacheplug.region import CacheRegion
-from mako_cacheplug.region import one_of_each_store
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.scan import Fragment
 from mako_cacheplug.template.scan import Scan
@@ -253,11 +253,11 @@ class TemplatePlaces:
         :raises BackendError: if a store could not be reached.
         """
         regions = self.every_region()
-        with Attempts() as attempts:
+        with _Attempts() as attempts:
             for place in self.of(fragment, key):
                 if isinstance(place, Place):
                     attempts.make(place.region.discard, place.key)
-                    for region in one_of_each_store([place.region, *regions]):
+                    for region in _one_of_each_store([place.region, *regions]):
                         attempts.make(region.discard_label, place.label)
                     continue
                 name = fragment.key if fragment.has_key else fragment.defname
@@ -272,7 +272,7 @@ class TemplatePlaces:
 
     def invalidate_all(self) -> None:
         """Remove all fragments and all values of one's own."""
-        with Attempts() as attempts:
+        with _Attempts() as attempts:
             for fragment in self.scanned().fragments:
                 attempts.make(self.invalidate, fragment)
             for region in self.every_region():
@@ -280,7 +280,7 @@ class TemplatePlaces:
 
     def invalidate_tags(self, tags: tuple[str, ...]) -> None:
         """Invalidate what has one of *tags*, and what shows it."""
-        with Attempts() as attempts:
+        with _Attempts() as attempts:
             for region in self.every_region():
                 attempts.make(region.invalidate_tags, *tags)
 
@@ -337,3 +337,35 @@ class TemplatePlaces:
         if self._scan is None:
             self._scan = scan(self._code())
         return self._scan
+
+
+def _one_of_each_store(regions: Iterable[CacheRegion]) -> list[CacheRegion]:
+    """Return the first region of each store."""
+    first: dict[int, CacheRegion] = {}
+    for region in regions:
+        first.setdefault(id(region.backend), region)
+    return list(first.values())
+
+
+class _Attempts:
+    """Makes every attempt, and raises at the end what the first one did.
+
+    An invalidation that did not reach one store must still reach the others.
+    """
+
+    def __init__(self) -> None:
+        self._error: BackendError | None = None
+
+    def __enter__(self) -> _Attempts:
+        return self
+
+    def make(self, action: Callable[..., None], *args: Any) -> None:
+        """Do *action*; keep a BackendError for later."""
+        try:
+            action(*args)
+        except BackendError as error:
+            self._error = self._error or error
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._error is not None:
+            raise self._error

@@ -23,7 +23,6 @@ class SurvivesDelete(Healthy):
         "test_no_process_stores_what_was_overtaken",
         "test_invalidation_overtakes_a_creation",
         "test_other_process_overtakes_a_creation",
-        "test_other_program_overtakes_a_fragment",
     )
 
     def delete_many(self, keys: Iterable[str]) -> None:
