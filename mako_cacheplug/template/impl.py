@@ -199,10 +199,18 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             fragment,
             (context, plan, edition),
         )
-        if value.__class__ is not dict:
-            return value
+        if value.__class__ is dict:
+            origin = context, plan, edition
+            return self._with_holes(value, logical, creator, origin)
+        return value
+
+    def _with_holes(
+        self, value: Any, logical: str, creator: _Creator, origin: _Origin
+    ) -> object:
+        """Return the fragment that *value* stands for, if it has holes."""
+        context, plan, edition = origin
         try:
-            donut = read_donut(cast("dict[str, Any]", value))
+            donut = read_donut(value)
             if donut is None:
                 return value
             return serve(
