@@ -69,6 +69,11 @@ def test_codes_and_names_are_used_once_and_in_order() -> None:
     assert find("MC9") is None
 
 
+def test_the_rules_page_is_the_rules_texts() -> None:
+    page = ROOT / "docs" / "check-rules.rst"
+    assert page.read_text(encoding="utf-8") == rules_page()
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
 def test_every_rule_is_on_the_page_and_explained(rule: Rule) -> None:
     assert f"\n{rule.code} {rule.name}\n~~~" in rules_page()
