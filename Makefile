@@ -27,7 +27,7 @@ $(VENV)/made:
 
 $(VENV)/installed: $(VENV)/made requirements/demo.txt $(METADATA)
 	@echo "installing the distributions"
-	@$(PIP) install $(addprefix -e ,$(DISTRIBUTIONS)) -r requirements/demo.txt
+	@$(PIP) install -e ".[cli]" $(patsubst %,-e %,$(filter plugins/%,$(DISTRIBUTIONS))) -r requirements/demo.txt
 	@touch $@
 
 $(VENV)/installed-%: requirements/%.txt $(VENV)/installed

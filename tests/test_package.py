@@ -15,7 +15,7 @@ import pytest
 import mako_cacheplug
 
 ROOT = Path(mako_cacheplug.__file__).parent
-ABOVE = {"template", "testing", "cli", "contrib"}
+ABOVE = {"template", "check", "testing", "cli", "contrib"}
 CORE = [
     path
     for path in sorted(ROOT.rglob("*.py"))
@@ -36,6 +36,31 @@ LAYERS = [
     {"__init__"},
 ]
 """From the bottom to the top; within one, imports do not go in a circle."""
+
+ON_TOP = {
+    "template": {"template"},
+    "check": {"check"},
+    "testing": {"testing"},
+    "cli": {"check", "cli"},
+}
+"""What is above the core, and which of these each may import.  The checker
+uses what is in the core, but not the template's side of the cache: it runs
+nothing."""
+
+CHECK_LAYERS = [
+    {"finding", "python", "limits", "lookup"},
+    {"lexer", "settings", "source"},
+    {"template"},
+    {"build", "suppress", "rule"},
+    {"rules"},
+    {"checker", "files", "report", "texts"},
+    {"__init__"},
+]
+"""The checker's modules, from the bottom to the top."""
+
+UPPER = [
+    path for folder in ON_TOP for path in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def test_the_table_of_contents_is_complete() -> None:
@@ -125,6 +150,30 @@ def test_imports_run_one_way(path: Path) -> None:
         if path.parent == ROOT / "backends" and other == "backends":
             continue
         assert layer_of[other] <= layer_of[own], f"{own} imports {other}"
+
+
+@pytest.mark.parametrize("path", UPPER, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_on_top_keeps_apart(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "mako_cacheplug" and parts[1] in ABOVE:
+            assert parts[1] in ON_TOP[own], f"{path.name} imports {name}"
+        assert parts[0] != "click" or own == "cli", f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "check").rglob("*.py")),
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_the_checkers_imports_run_one_way(path: Path) -> None:
+    layer_of = {n: i for i, layer in enumerate(CHECK_LAYERS) for n in layer}
+    own = path.relative_to(ROOT / "check").with_suffix("").parts[0]
+    for name in imported(path):
+        if name.startswith("mako_cacheplug.check."):
+            other = name.split(".")[2]
+            assert layer_of[other] <= layer_of[own], f"{own} imports {other}"
 
 
 def test_imports_do_not_go_in_a_circle() -> None:

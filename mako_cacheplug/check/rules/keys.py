@@ -1,0 +1,454 @@
+"""Rules about keys: whether two calls that differ get two entries."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import decimal
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+from markupsafe import Markup
+
+from mako_cacheplug.check.finding import Place
+from mako_cacheplug.check.finding import Problem
+from mako_cacheplug.check.finding import Severity
+from mako_cacheplug.check.python import Name
+from mako_cacheplug.check.rule import rule
+from mako_cacheplug.check.template import Fragment
+from mako_cacheplug.check.template import Option
+from mako_cacheplug.check.template import Piece
+from mako_cacheplug.check.template import Template
+
+__all__ = ["RULES", "literal_key"]
+
+_PLAIN: Final = (
+    str,
+    Markup,
+    bytes,
+    int,
+    float,
+    complex,
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+    range,
+    datetime.date,
+    datetime.datetime,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+)
+"""The types that can be in a key, but for enums and named tuples, whose
+attributes are any."""
+
+_METHODS: Final = frozenset(
+    name
+    for kind in _PLAIN
+    for name in dir(kind)
+    if callable(getattr(kind, name))
+)
+_ATTRIBUTES: Final = frozenset(
+    name
+    for kind in _PLAIN
+    for name in dir(kind)
+    if not callable(getattr(kind, name))
+)
+_PLAIN_CLASSES: Final = frozenset({"Decimal", "Markup", "UUID"})
+_FORGOTTEN: Final = re.compile(
+    r"(?<!\$)\{ *[A-Za-z_][\w.]* *\}|\$[A-Za-z_]\w*|%\([A-Za-z_]\w*\)"
+)
+_PATH: Final = re.compile(r"([A-Za-z_]\w*)(\.[A-Za-z_]\w*)*")
+_RANDOM: Final = frozenset(
+    {"id", "hash", "uuid1", "uuid4", "random", "randint", "randrange"}
+)
+
+
+def literal_key(fragment: Fragment) -> Option | None:
+    """Return a fragment's ``cache_key`` if it is the same at every call."""
+    option = fragment.options.get("key")
+    return option if option is not None and option.is_literal else None
+
+
+def _uses(
+    fragment: Fragment,
+) -> Iterator[tuple[Fragment, Piece, Name, Fragment]]:
+    """Yield the variables that a fragment reads, its own and those around.
+
+    Each with the fragment that reads it and the one that has it.
+    """
+    for part in fragment.own():
+        for piece in part.pieces:
+            for name in piece.python.names:
+                owner = part.owner(name.id, piece.bound)
+                if owner is not None:
+                    yield part, piece, name, owner
+
+
+def _is_object(name: Name) -> bool:
+    """Tell whether a name is used as nothing is that can be in a key."""
+    attribute = name.attribute
+    if not attribute or attribute in _ATTRIBUTES:
+        return False
+    return attribute not in _METHODS or not name.is_method_call
+
+
+def _makes_object(default: ast.expr | None) -> bool:
+    """Tell whether a default is nothing that can be in a key."""
+    if isinstance(default, (ast.Lambda, ast.GeneratorExp)):
+        return True
+    if isinstance(default, ast.Call) and isinstance(default.func, ast.Name):
+        made = default.func.id
+        return made == "object" or (
+            made[:1].isupper() and made not in _PLAIN_CLASSES
+        )
+    return False
+
+
+@rule("MC201", "argument-not-in-key", Severity.WARNING)
+def argument_not_in_key(template: Template) -> Iterator[Problem]:
+    """An argument looks like an object that cannot be in a key.
+
+    Without a ``cache_key`` a def's arguments are in its key, and so are the
+    variables of the defs and loops around it.  Of an object, such as a
+    database row, nobody can tell in every process whether it is the same:
+    the def is rendered and not cached.  An object whose class has a
+    ``__cache_key__``, which gives what it is and in which version, can be in
+    a key; so can enums and named tuples.  Then this finding can be ignored.
+
+    Bad::
+
+        <%def name="card(user)" cached="True">${user.email}</%def>
+
+    Good::
+
+        <%def name="card(user)" cached="True"
+          cache_key="${user.id}">${user.email}</%def>
+    """
+    for fragment in template.cached:
+        if not template.arguments_join(fragment):
+            continue
+        said = set()
+        for argument in fragment.arguments:
+            if _makes_object(argument.default):
+                said.add(argument.name)
+                yield _not_in_key(
+                    template,
+                    fragment,
+                    template.source.tag(fragment.tag, "name"),
+                    argument.name,
+                    "has a default that",
+                )
+        for part, piece, name, owner in _uses(fragment):
+            if name.id in said or name.id in piece.bound:
+                continue
+            if owner is not fragment and owner in fragment.own():
+                continue
+            if owner is fragment and not _is_only_argument(fragment, name.id):
+                continue
+            if _is_object(name):
+                said.add(name.id)
+                yield _not_in_key(
+                    template,
+                    fragment,
+                    template.source.python(piece.python, name.around[0]),
+                    name.id,
+                    f"is used for its .{name.attribute} and"
+                    if part is fragment
+                    else f"is used for its .{name.attribute}, here, and",
+                )
+
+        if fragment.loops and fragment.is_closure:
+            yield from _reads_loop(template, fragment)
+
+
+def _reads_loop(template: Template, fragment: Fragment) -> Iterator[Problem]:
+    """Yield the problem of a fragment that reads ``loop`` from around it."""
+    for part in fragment.own():
+        for piece in part.pieces:
+            for name in piece.python.names:
+                if (
+                    name.id == "loop"
+                    and not piece.loops
+                    and part.owner("loop", piece.bound) is None
+                ):
+                    yield Problem(
+                        template.source.python(piece.python, name.node),
+                        "'loop' cannot be in a key:"
+                        f" {fragment.title} would not be cached",
+                        'write a cache_key, such as "${loop.index}", or'
+                        " assign what is shown of it outside",
+                    )
+                    return
+
+
+def _is_only_argument(fragment: Fragment, name: str) -> bool:
+    """Tell whether a name is an argument, and nothing assigned to it."""
+    return name in fragment.argument_names and not any(
+        name in piece.python.bound for piece in fragment.pieces
+    )
+
+
+def _not_in_key(
+    template: Template, fragment: Fragment, place: Place, name: str, why: str
+) -> Problem:
+    advice = (
+        f'write cache_key="${{{name}.id}}", or what else tells two calls apart'
+    )
+    if template.option(fragment, "vary"):
+        advice = 'add cache_vary_args="false": cache_vary is enough'
+    return Problem(
+        place,
+        f"{name!r} {why} looks like an object that cannot be in a key:"
+        f" {fragment.title} would not be cached",
+        f"{advice}; or give its class a __cache_key__",
+    )
+
+
+@rule("MC202", "same-key", Severity.WARNING)
+def same_key(template: Template) -> Iterator[Problem]:
+    """Two fragments of a template have one ``cache_key``.
+
+    Here they are two entries, but ``cache.invalidate(key)`` removes both,
+    and ``cache.get(key)`` returns the first; other plugins for Mako would
+    show one for the other.
+
+    Bad::
+
+        <%block name="news" cached="True" cache_key="box">News</%block>
+        <%block name="mail" cached="True" cache_key="box">Mail</%block>
+
+    Good::
+
+        <%block name="news" cached="True" cache_key="news">News</%block>
+        <%block name="mail" cached="True" cache_key="mail">Mail</%block>
+    """
+    first: dict[str, Fragment] = {}
+    for fragment in template.cached:
+        option = literal_key(fragment)
+        if option is None:
+            continue
+        other = first.setdefault(repr(option.literal), fragment)
+        if other is not fragment:
+            yield Problem(
+                template.source.tag(option.tag, option.attribute),
+                f"{fragment.title} has the cache_key of {other.title}:"
+                f" {option.literal!r}",
+            )
+
+
+@rule("MC203", "key-without-argument", Severity.ERROR)
+def key_without_argument(template: Template) -> Iterator[Problem]:
+    """A ``cache_key`` leaves an argument out.
+
+    A key stands for the arguments too: a call with another value of the
+    argument shows what the first one made.  With
+    ``cache_vary_args="true"`` the arguments join the key.
+
+    Bad::
+
+        <%def name="card(user_id)" cached="True"
+          cache_key="card">${user_id}</%def>
+
+    Good::
+
+        <%def name="card(user_id)" cached="True"
+          cache_key="card-${str(user_id)}">${user_id}</%def>
+    """
+    for fragment in template.cached:
+        option = fragment.options.get("key")
+        if option is None or template.arguments_join(fragment) is not False:
+            continue
+        if _forgotten(template, fragment, option):
+            continue
+        named = template.names_in_key(fragment)
+        if {"context", "pageargs"} & named:
+            continue
+        left_out = {
+            name.id: owner
+            for _, _, name, owner in _uses(fragment)
+            if name.id in owner.argument_names
+            and name.id not in named
+            and (owner is fragment or option.is_literal)
+            and (owner is fragment or owner not in fragment.own())
+        }
+        if left_out:
+            names = ", ".join(map(repr, sorted(left_out)))
+            yield Problem(
+                template.source.tag(option.tag, option.attribute),
+                f"the key of {fragment.title} leaves out {names}: every value"
+                " shows what the first one made",
+                'name it in cache_key, or add cache_vary_args="true"',
+            )
+
+
+@rule("MC204", "forgotten-expression", Severity.ERROR)
+def forgotten_expression(template: Template) -> Iterator[Problem]:
+    """A text that looks as if it was meant to be an expression.
+
+    Only ``${...}`` is evaluated: ``cache_vary="lang"`` is the same four
+    letters at every call, and tells nothing apart.
+
+    Bad::
+
+        <%def name="menu()" cached="True" cache_vary="theme">…</%def>
+        <%def name="card(user_id)" cached="True"
+          cache_key="card-{user_id}">${user_id}</%def>
+
+    Good::
+
+        <%def name="menu()" cached="True" cache_vary="${theme}">…</%def>
+        <%def name="card(user_id)" cached="True"
+          cache_key="card-${str(user_id)}">${user_id}</%def>
+    """
+    for fragment in template.fragments:
+        if not fragment.is_cached and fragment is not template.page:
+            continue
+        for option in fragment.options.values():
+            if _forgotten(template, fragment, option):
+                value = option.literal
+                yield Problem(
+                    template.source.tag(option.tag, option.attribute),
+                    f"{option.attribute} is the constant {value!r}",
+                    "write ${...} for what is to be evaluated",
+                )
+
+
+def _forgotten(template: Template, fragment: Fragment, option: Option) -> bool:
+    value = option.literal
+    if option.name == "vary":
+        return value is not None
+    if option.name not in {"key", "tags"} or not isinstance(value, str):
+        return False
+    if _FORGOTTEN.search(value):
+        return True
+    path = _PATH.fullmatch(value.strip())
+    if path is None or option.name != "key":
+        return False
+    return path[1] in fragment.argument_names or (
+        bool(path[2]) and path[1] in template.settings.request_names
+    )
+
+
+@rule("MC205", "unstable-key", Severity.ERROR)
+def unstable_key(template: Template) -> Iterator[Problem]:
+    """A key that is another one in every process, or at every call.
+
+    ``id()`` is an address in memory, which another object can have later,
+    and ``hash()`` of text differs from process to process; random values
+    are never found again.
+
+    Bad::
+
+        <%def name="card(user)" cached="True"
+          cache_key="${id(user)}">${user.email}</%def>
+
+    Good::
+
+        <%def name="card(user)" cached="True"
+          cache_key="${user.id}">${user.email}</%def>
+    """
+    for fragment in template.fragments:
+        for option in fragment.options.values():
+            if option.name not in {"key", "vary"}:
+                continue
+            called = sorted(
+                _called(node)
+                for part in option.python
+                for node in ast.walk(part.tree)
+                if _called(node) in _RANDOM
+            )
+            if called:
+                yield Problem(
+                    template.source.tag(option.tag, option.attribute),
+                    f"{called[0]}() in a key is not the same in every process",
+                    "write what tells two calls apart, such as an id of the"
+                    " database",
+                )
+
+
+def _called(node: ast.AST) -> str:
+    """Return the name of the function that is called; "" if none is."""
+    if not isinstance(node, ast.Call):
+        return ""
+    function = node.func
+    if isinstance(function, ast.Name):
+        return function.id
+    # A method of that name is somebody's own, but for these modules'.
+    if (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id in {"random", "uuid"}
+    ):
+        return function.attr
+    return ""
+
+
+@rule("MC206", "object-in-key", Severity.WARNING)
+def object_in_key(template: Template) -> Iterator[Problem]:
+    """A ``cache_key`` or ``cache_vary`` is an object.
+
+    An object cannot be in a key: the def is rendered and not cached.  Name
+    what is shown of it, or what it is found by.  If its class has a
+    ``__cache_key__``, this finding can be ignored.
+
+    Bad::
+
+        <%def name="greeting()" cached="True"
+          cache_vary="${user}">Hello ${user.name}</%def>
+
+    Good::
+
+        <%def name="greeting()" cached="True"
+          cache_vary="${user.name}">Hello ${user.name}</%def>
+    """
+    for fragment in template.cached:
+        named = {
+            one.id: option
+            for name in ("key", "vary")
+            if (option := template.option(fragment, name))
+            for part in option.python
+            for one in _bare_names(part.expression)
+        }
+        if not named:
+            continue
+        objects = {
+            name.id: name.attribute
+            for reached in template.reached(fragment)
+            for name in reached.piece.python.names
+            if name.id in named and _is_object(name)
+        }
+        for name, attribute in sorted(objects.items()):
+            option = named[name]
+            yield Problem(
+                template.source.tag(option.tag, option.attribute),
+                f"{name!r} is used for its .{attribute} and looks like an"
+                f" object that cannot be in a key: {fragment.title} would not"
+                " be cached",
+                f"write what is shown of it, such as {name}.{attribute}; or"
+                " give its class a __cache_key__",
+            )
+
+
+def _bare_names(node: ast.expr | None) -> Iterator[ast.Name]:
+    """Yield the names that are themselves in a key, not what is in them."""
+    if isinstance(node, ast.Name):
+        yield node
+    elif isinstance(node, (ast.Tuple, ast.List)):
+        for element in node.elts:
+            yield from _bare_names(element)
+
+
+RULES: Final = (
+    argument_not_in_key,
+    same_key,
+    key_without_argument,
+    forgotten_expression,
+    unstable_key,
+    object_in_key,
+)
