@@ -330,7 +330,10 @@ _OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "enabled": boolean,
 }
 
-EVERYWHERE: Final = frozenset(_OPTIONS) - {"key", "depends"}
+ON_TAGS: Final = frozenset(_OPTIONS)
+"""The options that may stand on a tag."""
+
+EVERYWHERE: Final = ON_TAGS - {"key", "depends"}
 """The options that may stand in ``cache_args``: a key is one fragment's, and
 what it depends on is one template's."""
 

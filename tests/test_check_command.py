@@ -54,7 +54,7 @@ def test_nothing_found() -> None:
 
 def test_findings() -> None:
     write("t/a.mako", BAD)
-    write("t/b.html", BAD)
+    write("t/b.txt", BAD)
     result = run("t")
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
@@ -65,8 +65,11 @@ def test_findings() -> None:
     ]
     assert result.stderr == "1 template checked: 2 errors, 0 warnings\n"
     assert run("t", "--exit-zero").exit_code == 0
-    assert run("t/b.html", "t").stdout.count("MC101") == 2
-    assert "b.html" in run("t", "--extension", "html,mak").stdout
+    assert run("t/b.txt", "t").stdout.count("MC101") == 2
+    assert "b.txt" in run("t", "--extension", "txt,mak").stdout
+    nothing = run("t", "--extension", "html")
+    assert nothing.exit_code == 2
+    assert "nothing there ends with html" in nothing.stderr
 
 
 def test_json() -> None:
@@ -221,6 +224,7 @@ def test_other_wrong_files(text: str) -> None:
 
 
 def test_a_pyproject_of_others() -> None:
+    write("a.mako", GOOD)
     Path("pyproject.toml").write_text("[tool.other]\nx = [")
     assert run(".").exit_code == 0
 

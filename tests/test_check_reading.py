@@ -89,7 +89,7 @@ def test_search(tmp_path: Path) -> None:
     for name in (
         "a.mako",
         "B.MAK",
-        "c.html",
+        "c.css",
         ".hidden.mako",
         "sub/d.mako",
         ".git/e.mako",
@@ -101,12 +101,12 @@ def test_search(tmp_path: Path) -> None:
     found = search([str(tmp_path), str(tmp_path / "a.mako")])
     names = [os.path.relpath(path, tmp_path) for path in found.templates]
     assert names == [".hidden.mako", "B.MAK", "a.mako", "sub/d.mako"]
-    assert [os.path.basename(path) for path in found.others] == ["c.html"]
-    html = search([str(tmp_path)], [".html"])
-    assert [os.path.basename(path) for path in html.templates] == ["c.html"]
+    assert [os.path.basename(path) for path in found.others] == ["c.css"]
+    html = search([str(tmp_path)], [".css"])
+    assert [os.path.basename(path) for path in html.templates] == ["c.css"]
     # What is named is a template, whatever it is called.
-    named = search([str(tmp_path / "c.html")])
-    assert named.templates == [str(tmp_path / "c.html")]
+    named = search([str(tmp_path / "c.css")])
+    assert named.templates == [str(tmp_path / "c.css")]
 
 
 # -- what is hostile -------------------------------------------------------

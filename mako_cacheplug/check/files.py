@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 __all__ = ["EXTENSIONS", "Search", "search"]
 
-EXTENSIONS: Final = ("mako", "mak")
-"""What templates' names end with.  Files of other endings, such as html, are
-templates of Mako's in one project and not in another."""
+EXTENSIONS: Final = ("mako", "mak", "html", "htm", "xml", "tmpl")
+"""What templates' names end with in a folder of templates."""
 
 _NEVER: Final = frozenset({"__pycache__", "node_modules"})
 

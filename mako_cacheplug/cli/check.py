@@ -105,7 +105,7 @@ def _codes(
     multiple=True,
     metavar="ENDINGS",
     callback=_split,
-    help="What templates end with; the default is mako,mak.",
+    help="What templates end with; mako,mak,html,htm,xml,tmpl by default.",
 )
 @click.option(
     "--select",
@@ -191,7 +191,13 @@ def check(
     for path in paths:
         if path != "-" and not os.path.lexists(path):
             raise click.UsageError(f"there is no {path!r}")
-    found = search(paths, extension or EXTENSIONS)
+    endings = extension or EXTENSIONS
+    found = search(paths, endings)
+    if not found.templates:
+        raise click.UsageError(
+            f"no templates in {', '.join(paths)}: nothing there ends with"
+            f" {', '.join(endings)}; --extension gives other endings"
+        )
     less = {name[1:] for name in request_names if name.startswith("-")}
     settings = Settings(
         request_names=REQUEST_NAMES.union(request_names) - less,

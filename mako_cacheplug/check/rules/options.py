@@ -21,9 +21,7 @@ from mako_cacheplug.exceptions import OptionError
 
 __all__ = ["RULES"]
 
-_KNOWN: Final = (
-    options.EVERYWHERE | {"key", DEPENDS} | frozenset(options.ALIASES)
-)
+_KNOWN: Final = options.ON_TAGS | frozenset(options.ALIASES)
 
 _NOT_TEXT: Final = (
     ast.Tuple,
