@@ -244,6 +244,17 @@ def test_a_theme_that_is_missing_breaks_what_uses_it_and_no_more(
     assert render(lookup, "/page", plain=False, **given) == "r"
 
 
+def test_what_is_between_a_page_and_its_base_counts_too(url: str) -> None:
+    chosen = "<%inherit file=\"${context['chosen']}\"/>page"
+    pages = {"/base": CACHED + "[${next.body()}]", "/page": chosen}
+    for name in ("red", "blue"):
+        pages[f"/{name}"] = f'<%inherit file="/base"/>{name} ${{next.body()}}'
+    lookup = site(pages, url)
+    for name in ("red", "blue") * 2:
+        shown = render(lookup, "/page", chosen=f"/{name}")
+        assert shown == f"[{name} page]"
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -125,3 +125,31 @@ def test_those_who_wait_may_be_served_it_but_nobody_later(url: str) -> None:
     creating.join(LIMIT)
     assert shown == ["1"]
     assert template.render(tick=tick, during=str) == "2"
+
+
+def test_a_value_of_ones_own(url: str) -> None:
+    """It has no label but that of the whole template."""
+    cache = page("", url).cache
+
+    def create() -> str:
+        cache.invalidate("k")
+        return "old"
+
+    assert cache.get_or_create("k", create) == "old"
+    assert cache.get("k") is None
+    assert cache.get_or_create("k", lambda: "new") == "new"
+    assert cache.get_or_create("k", create) == "new"
+
+
+@pytest.mark.parametrize("what", ["with a key", "with a key and arguments"])
+def test_by_its_key(what: str, url: str) -> None:
+    template = template_of(what, url)
+    tick = Ticks()
+
+    def during() -> str:
+        template.cache.invalidate("k")
+        return ""
+
+    assert template.render(tick=tick, during=during) == "1"
+    assert template.render(tick=tick, during=str) == "2"
+    assert template.render(tick=tick, during=str) == "2"

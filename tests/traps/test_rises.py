@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cached_sites import CACHED
+from cached_sites import page
 from cached_sites import Ticks
 from cached_sites import url_of
 from mako.cache import Cache
@@ -135,3 +137,21 @@ def test_not_to_be_cached(pages: Site) -> None:
     pages.tick.count = 0
     pages.made()
     assert pages.tick.count == 0
+
+
+@pytest.mark.parametrize("inner", ["null", "memory", "file"])
+def test_what_cannot_be_stored_inside_is_made_once(
+    inner: str, url: str, tmp_path: Path
+) -> None:
+    source = CACHED + (
+        f'<%def name="f()" cached="True" cache_impl="{inner}"'
+        f' cache_dir="{tmp_path}/inner" cache_max_value_bytes="1"'
+        ' cache_compress="none" cache_tags="t">${tick()}i</%def>'
+        "[${f()}${tick()}]"
+    )
+    template = page(source, url, "/p.html")
+    tick = Ticks()
+    assert template.render(tick=tick) == "[1i2]"
+    assert template.render(tick=tick) == "[1i2]"
+    template.cache.impl.invalidate_tags("t")
+    assert template.render(tick=tick) == "[3i4]"

@@ -263,6 +263,28 @@ def test_a_fragment_that_includes_what_includes_it(url: str) -> None:
         assert shown == ["a4b3a2b1a0", "b4a3b2a1b0"] * 3
 
 
+def test_two_that_include_each_other_do_not_wait_for_long(url: str) -> None:
+    both = threading.Barrier(2)
+
+    def arrive(template: str, top: str) -> str:
+        if template == top:
+            both.wait(8)
+        return template
+
+    part = CACHED + '${arrive("{0}", top)}\\\n% if top == "{0}":\n'
+    part += '<%include file="/{1}"/>\\\n% endif\n'
+    pages = {
+        f"/{a}": part.replace("{0}", a).replace("{1}", b)
+        for a, b in ("xy", "yx")
+    }
+    lookup = site(pages, url, wait="30s")
+    calls = [
+        partial(render, lookup, f"/{top}", arrive=arrive, top=top)
+        for top in "xy"
+    ]
+    assert [text[:2] for text in in_threads(calls, 4)] == ["xy", "yx"]
+
+
 # -- 10: the creator's thread ------------------------------------------------
 
 
@@ -339,8 +361,7 @@ def test_a_thousand_templates_share_one_connection(
     tick = Ticks()
     for number in range(1000):
         template = page(
-            '<%page cached="True" cache_region="r"/>'
-            '<%block cached="True">${tick()}</%block>',
+            '<%page cached="True" cache_region="r"/>${tick()}',
             server.url,
             f"/{number}",
             regions=regions,
