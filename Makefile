@@ -9,6 +9,7 @@ DISTRIBUTIONS := . plugins/file plugins/memcached
 TESTS := tests $(wildcard plugins/*/tests)
 SOURCES := mako_cacheplug plugins/file/mako_cacheplug_file plugins/memcached/mako_cacheplug_memcached templates_test benchmarks tools
 METADATA := $(wildcard setup.cfg pyproject.toml plugins/*/setup.cfg plugins/*/pyproject.toml)
+MAKOS := $(addprefix $(VENV)/mako-,1.3.0 1.3.x 1.4.x)
 PORT ?= 8000
 
 .PHONY: help demo serve test lint types docs wheels bench herd servers clean
@@ -35,6 +36,12 @@ $(VENV)/installed-%: requirements/%.txt $(VENV)/installed
 	@$(PIP) install -r $<
 	@touch $@
 
+# The newest Mako of each line, and the oldest: for tests, beside the one above.
+$(VENV)/mako-%/installed: $(VENV)/made
+	@echo "installing Mako $*"
+	@$(PIP) install --no-deps --target $(@D) 'Mako==$(subst x,*,$*)'
+	@touch $@
+
 demo: $(VENV)/installed
 	@$(BIN)/python -m templates_test.demo
 
@@ -44,7 +51,7 @@ serve: $(VENV)/installed
 servers:
 	@tools/ensure_servers memcached redis-server
 
-test: servers $(VENV)/installed-test
+test: servers $(VENV)/installed-test $(addsuffix /installed,$(MAKOS))
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/installed-dev
