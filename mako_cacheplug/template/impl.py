@@ -26,7 +26,6 @@ from mako.exceptions import RuntimeException
 from mako.runtime import TemplateNamespace
 from mako.template import Template
 
-from mako_cacheplug import keys
 from mako_cacheplug import nesting
 from mako_cacheplug import options
 from mako_cacheplug.exceptions import BackendError
@@ -34,7 +33,6 @@ from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.registry import backend_names
-from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.holes import BadDonutError
@@ -49,9 +47,9 @@ from mako_cacheplug.template.needs import read_needs
 from mako_cacheplug.template.places import PluginImpl
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.planning import Planner
 from mako_cacheplug.template.programmatic import ProgrammaticAPI
 from mako_cacheplug.template.scan import DEFNAME
-from mako_cacheplug.template.scan import fragment_name
 from mako_cacheplug.template.settings import ForeignImpl
 from mako_cacheplug.template.settings import TemplateSettings
 
@@ -59,7 +57,6 @@ __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 
 _log = logging.getLogger(__name__)
 
-_KNOWN_PLANS: Final = 1024
 _LIBRARY: Final = "_mako_cacheplug_library"
 _OWN_PART: Final = "_mako_cacheplug_own_part"
 _Creator = FunctionType
@@ -88,11 +85,11 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         self._editions = Editions(
             template, own_part, library_in, _namespaces_of
         )
-        self._family = own.uri or own.identity
+        family = own.uri or own.identity
         self._places = TemplatePlaces(
             template.uri,
             own.identity,
-            self._family,
+            family,
             lambda: self._editions.alone().version.identity,
             lambda: compiled_code(template),
             lambda: TemplateSettings(
@@ -100,6 +97,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             ),
             self._load_plugin,
         )
+        self._planner = Planner(self._places, family, self._run)
         self._said: set[str] = set()
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
@@ -153,9 +151,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         plan = edition.plans.get(site)
         if plan is None or plan.kw != kw:
             try:
-                plan = self._find_plan(
-                    edition, site, str(defname), creator, kw
-                )
+                plan = self._planner.find(edition, str(defname), creator, kw)
             except ForeignImpl as foreign:
                 impl, handed = self._places.foreign(
                     foreign, str(defname), vary, tags, context
@@ -232,62 +228,6 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             return options.boolean(enabled, "enabled")
         except OptionError as error:
             raise error.at(self._places.where(defname)) from None
-
-    def _find_plan(
-        self,
-        edition: Edition,
-        site: int,
-        defname: str,
-        creator: _Creator,
-        kw: dict[str, object],
-    ) -> FragmentPlan:
-        """Return the plan for these options, which become the latest."""
-        try:
-            known = keys.token((site, kw))
-        except KeyTypeError:
-            known = ""
-        plan = edition.known.get(known)
-        if plan is None:
-            plan = self._plan(edition, defname, creator, kw)
-        if len(edition.known) >= _KNOWN_PLANS:
-            edition.known.clear()
-        if known:
-            edition.known[known] = plan
-        edition.plans[site] = plan
-        return plan
-
-    def _plan(
-        self,
-        edition: Edition,
-        defname: str,
-        creator: _Creator,
-        kw: dict[str, object],
-    ) -> FragmentPlan:
-        places = self._places
-        where = places.where(defname)
-        region, call, given = places.resolve(kw, where)
-        name = fragment_name(creator.__qualname__)
-        around: frozenset[str] = frozenset()
-        if "." in name:
-            scanned = places.scanned()
-            name = scanned.name_at(name, creator.__code__.co_firstlineno)
-            around = scanned.variables_around(name)
-        places.remember(name, kw)
-        return FragmentPlan(
-            kw,
-            region,
-            call,
-            edition.version.identity,
-            self._family,
-            name,
-            defname,
-            plans.argument_cells(creator, around),
-            plans.uses_caller(creator),
-            given,
-            where,
-            self._run,
-            edition.is_alone,
-        )
 
     def _heirs(self, context: Any, plan: FragmentPlan) -> str:
         """Return what tells the heirs of an inherited template apart.

@@ -1,0 +1,104 @@
+"""From a call that generated code makes to the plan for that fragment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+from typing import Final
+
+from mako_cacheplug import keys
+from mako_cacheplug.exceptions import KeyTypeError
+from mako_cacheplug.nesting import Creation
+from mako_cacheplug.template.editions import Edition
+from mako_cacheplug.template.places import TemplatePlaces
+from mako_cacheplug.template.plan import argument_cells
+from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.plan import uses_caller
+from mako_cacheplug.template.scan import fragment_name
+
+__all__ = ["Planner"]
+
+_KNOWN_PLANS: Final = 1024
+
+
+class Planner:
+    """Makes the plans of one template's fragments.  Safe in threads.
+
+    :param places: what the template caches, and where.
+    :param family: what it is in all its versions.
+    :param run: runs a fragment's creator.
+    """
+
+    def __init__(
+        self,
+        places: TemplatePlaces,
+        family: str,
+        run: Callable[[Creation, Callable[[], object]], Any],
+    ):
+        self._places = places
+        self._family = family
+        self._run = run
+
+    def find(
+        self,
+        edition: Edition,
+        defname: str,
+        creator: FunctionType,
+        kw: dict[str, object],
+    ) -> FragmentPlan:
+        """Return the plan for a tag's options; it becomes the latest.
+
+        :param defname: the fragment's own function.
+        :param creator: the lambda that Mako passes.
+        :param kw: the options, but for those that are taken at each call.
+        :raises OptionError: for an option that is unknown or wrong.
+        :raises ForeignImpl: if the store is not one of ours.
+        """
+        site = id(creator.__code__)
+        try:
+            known = keys.token((site, kw))
+        except KeyTypeError:
+            known = ""
+        plan = edition.known.get(known)
+        if plan is None:
+            plan = self._make(edition, defname, creator, kw)
+        if len(edition.known) >= _KNOWN_PLANS:
+            edition.known.clear()
+        if known:
+            edition.known[known] = plan
+        edition.plans[site] = plan
+        return plan
+
+    def _make(
+        self,
+        edition: Edition,
+        defname: str,
+        creator: FunctionType,
+        kw: dict[str, object],
+    ) -> FragmentPlan:
+        places = self._places
+        where = places.where(defname)
+        region, call, given = places.resolve(kw, where)
+        name = fragment_name(creator.__qualname__)
+        around: frozenset[str] = frozenset()
+        if "." in name:
+            scanned = places.scanned()
+            name = scanned.name_at(name, creator.__code__.co_firstlineno)
+            around = scanned.variables_around(name)
+        places.remember(name, kw)
+        return FragmentPlan(
+            kw,
+            region,
+            call,
+            edition.version.identity,
+            self._family,
+            name,
+            defname,
+            argument_cells(creator, around),
+            uses_caller(creator),
+            given,
+            where,
+            self._run,
+            edition.is_alone,
+        )
