@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cached_sites import Ticks
 from mako.lookup import TemplateLookup
 from mako.template import Template
 from markupsafe import Markup
@@ -23,17 +23,6 @@ from mako_cacheplug.template import holes
 USE = "<%! from mako_cacheplug import hole %>"
 CACHED = '<%page cached="True"/>'
 WHO = '<%def name="who(*a, **k)">Hi ${user}${a or ""}${k or ""}</%def>'
-
-
-class Ticks:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def __call__(self) -> int:
-        with self._lock:
-            self.count += 1
-            return self.count
 
 
 class Site:

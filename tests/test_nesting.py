@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cached_sites import Ticks
 from mako.lookup import TemplateLookup
 
 from mako_cacheplug import cached
@@ -16,18 +17,6 @@ from mako_cacheplug import nocache
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.running import in_threads
-
-
-class Ticks:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def __call__(self) -> int:
-        with self._lock:
-            self.count += 1
-            return self.count
-
 
 CACHED = '<%page cached="True"/>'
 

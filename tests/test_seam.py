@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from cached_sites import Ticks
 from mako.lookup import TemplateLookup
 from mako.template import Template
 from markupsafe import Markup
@@ -19,19 +20,6 @@ from mako_cacheplug.template.impl import CachePlugImpl
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.running import in_threads
 from mako_cacheplug.testing.running import within
-
-
-class Ticks:
-    """Counts the creations: each call gives the next number."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count = 0
-
-    def __call__(self) -> int:
-        with self._lock:
-            self.count += 1
-            return self.count
 
 
 @pytest.fixture

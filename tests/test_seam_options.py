@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cached_sites import Ticks
 from mako.cache import CacheImpl
 from mako.cache import register_plugin
 from mako.lookup import TemplateLookup
@@ -17,15 +18,6 @@ from mako_cacheplug import configure_regions
 from mako_cacheplug import OptionError
 from mako_cacheplug.template.impl import CachePlugImpl
 from mako_cacheplug.testing import ManualClock
-
-
-class Ticks:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> int:
-        self.count += 1
-        return self.count
 
 
 @pytest.fixture
