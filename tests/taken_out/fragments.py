@@ -11,6 +11,7 @@ from mako_cacheplug import keys
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template import plan as plans
+from mako_cacheplug.template import planning
 from mako_cacheplug.template.scan import Scan
 from mako_cacheplug.template.settings import TemplateSettings
 from taken_out.mechanism import mechanism
@@ -25,7 +26,7 @@ from taken_out.mechanism import replace
     "traps/test_seam.py::test_arguments[memory]",
 )
 def _no_arguments() -> None:
-    replace(plans, "argument_cells", lambda creator, around: ())
+    replace(planning, "argument_cells", lambda creator, around: ())
 
 
 @mechanism(
@@ -62,8 +63,10 @@ def _page_arguments() -> None:
     "traps/test_seam.py::test_nested_defs_of_one_name_and_of_a_key[memory]",
 )
 def _bare_names() -> None:
-    whole = seam.fragment_name
-    replace(seam, "fragment_name", lambda name: whole(name).rpartition(".")[2])
+    whole = planning.fragment_name
+    replace(
+        planning, "fragment_name", lambda name: whole(name).rpartition(".")[2]
+    )
 
 
 @mechanism(
@@ -114,7 +117,7 @@ def _markup_in_values() -> None:
     "::test_a_def_that_is_called_with_content_shows_that_content[memory]",
 )
 def _content() -> None:
-    replace(plans, "uses_caller", lambda creator: False)
+    replace(planning, "uses_caller", lambda creator: False)
 
 
 @mechanism(

@@ -52,7 +52,8 @@ def _label_of_a_version() -> None:
     def init(self: Any, cache: Any) -> None:
         whole(self, cache)
         own = seam.own_part(self._template).identity
-        self._family = self._places._family = own
+        for one in (self._places, self._planner):
+            replace(one, "_family", own)
 
     replace(seam.CachePlugImpl, "__init__", init)
 
