@@ -22,7 +22,19 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.labels import LabelVersions
 
-__all__ = ["NOT_STORED", "Creation", "current", "is_creating", "nocache"]
+__all__ = [
+    "DEEPEST",
+    "NOT_STORED",
+    "Creation",
+    "current",
+    "is_creating",
+    "nocache",
+]
+
+DEEPEST: Final = 16
+"""How deep creations are nested at the most.  What is called deeper than that
+and is not stored is created as a part of what is around, as each creation
+takes of Python's recursion limit."""
 
 NOT_STORED: Final = -math.inf
 """The ``fresh_until`` of an entry that must be neither stored nor shared."""
@@ -47,6 +59,7 @@ class Creation:
         "_held",
         "_token",
         "around",
+        "depth",
         "fresh_until",
         "key",
         "labels",
@@ -58,7 +71,8 @@ class Creation:
         self.labels = labels
         self.key = key
         self.origin = origin
-        self.around = current()
+        self.around = around = current()
+        self.depth: int = 1 if around is None else around.depth + 1
         self.fresh_until = math.inf
         self.pairs: dict[tuple[str, str], None] = {}
         self._held: set[str] = set()

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from mako_cacheplug.events import RegionStats
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.miss import MissedCall
@@ -56,7 +56,7 @@ _Lock = DogpileLock[CacheEntry]
 _locks: Final[weakref.WeakKeyDictionary[CacheBackend, _Lock]] = (
     weakref.WeakKeyDictionary()
 )
-_locks_guard: Final = threading.Lock()
+_locks_guard: Final = ForkSafeLock()
 
 
 def _lock_of(backend: CacheBackend) -> _Lock:
@@ -308,6 +308,11 @@ class CacheRegion:
                 counters.count("hits")
                 if counters.hooks:
                     counters.emit(EventKind.HIT, key)
+            elif around is not None and around.depth >= nesting.DEEPEST:
+                value = creator()
+                entry = self._entry("", call, (), now, 0.0)
+                around.note(entry, self._labels, expires=fragment is not None)
+                return value
             else:
                 entry = MissedCall(
                     self,

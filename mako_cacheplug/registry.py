@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import importlib.metadata
 import os
-import threading
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Final
 
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.options import nearest
 from mako_cacheplug.options import StoreURL
 
@@ -44,7 +44,7 @@ _BEAKER_TYPES: Final = {
     "ext:memcached": "memcached",
 }
 
-_guard = threading.Lock()
+_guard: Final = ForkSafeLock()
 _open: dict[StoreURL, CacheBackend] = {}
 
 

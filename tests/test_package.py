@@ -23,7 +23,7 @@ CORE = [
 ]
 
 LAYERS = [
-    {"exceptions", "entry"},
+    {"exceptions", "entry", "forks"},
     {"waiting", "lock", "events", "options", "codec", "keys", "api"},
     {"storage", "registry", "backends"},
     {"labels"},

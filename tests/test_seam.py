@@ -435,6 +435,31 @@ def test_a_hundred_templates_share_one_store_and_one_region(
     assert (stats.misses, stats.creations) == (100, 100)
 
 
+INLINE = (
+    '<%namespace name="n"><%def name="f()" cached="True">{}${{tick()}}</%def>'
+    "</%namespace>[${{n.f()}}]"
+)
+
+
+def test_a_namespaces_own_defs_are_the_templates_that_has_them(
+    tick: Ticks,
+) -> None:
+    """Mako makes a base's namespaces with its heir's context."""
+    lookup = site(
+        {
+            "/base": INLINE.format("base") + "${next.body()}",
+            "/page": '<%inherit file="/base"/>' + INLINE.format("page"),
+        }
+    )
+    whole = lookup.get_template("/page")
+    for _ in range(2):
+        assert whole.render(tick=tick) == "[base1][page2]"
+    lookup.get_template("/base").cache.invalidate_closure("f")
+    assert whole.render(tick=tick) == "[base3][page2]"
+    lookup.get_template("/page").cache.impl.invalidate_template()
+    assert whole.render(tick=tick) == "[base3][page4]"
+
+
 # -- nothing waits for itself ------------------------------------------------
 
 
@@ -445,6 +470,23 @@ ${n}${f(n - 1) if n else ""}</%def>${f(3)}"""
 
 def test_a_def_that_calls_itself_under_one_key_returns() -> None:
     assert words(within(10, page(RECURSIVE).render)) == "3210"
+
+
+def test_what_is_nested_deep_is_part_of_what_is_around(
+    tick: Ticks,
+) -> None:
+    source = (
+        '<%def name="f(n)" cached="True" cache_tags="${[str(n)]}">${n}'
+        "${tick() and ''} ${f(n - 1) if n else ''}</%def>${f(n)}"
+    )
+    template = page(source)
+    expected = " ".join(str(n) for n in range(100, -1, -1))
+    for _ in range(2):
+        assert words(template.render(n=100, tick=tick)) == expected
+    assert tick.count == 101
+    template.cache.impl.invalidate_tags("3")
+    assert words(template.render(n=100, tick=tick)) == expected
+    assert tick.count > 101
 
 
 def test_cached_pages_that_include_each_other_return() -> None:

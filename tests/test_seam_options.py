@@ -336,6 +336,7 @@ def test_dogpile_on_a_tag_with_its_own_regions(tick: Ticks) -> None:
         ('cache_compress="4q"', "option 'compress': '4q' is not a size"),
         ('cache_lease="0"', "option 'lease'"),
         ('cache_secret=""', "option 'secret'"),
+        ('cache_depends="${5}"', "option 'depends': 5 is not a list of tags"),
     ],
 )
 def test_an_error_names_def_and_template_at_every_use(

@@ -23,7 +23,7 @@ from mako_cacheplug.template.library import Version
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import heirs_token
 
-__all__ = ["Edition", "Editions", "Heirs"]
+__all__ = ["Edition", "Editions", "Heirs", "running"]
 
 _KNOWN_EDITIONS: Final = 16
 
@@ -167,7 +167,7 @@ class Editions:
 
     def _began_with(self, context: Any, version: Version) -> bool:
         """Tell whether a render has no other templates than *version*."""
-        for template in _running(context):
+        for template in running(context):
             known = version.known_as.get(template.uri)
             if (
                 known is not None
@@ -255,7 +255,7 @@ def _chain(context: Any) -> Iterator[Template]:
         namespace = namespace.inherits
 
 
-def _running(context: Any) -> Iterator[Template]:
+def running(context: Any) -> Iterator[Template]:
     """Yield the templates that a render has taken from the lookup."""
     yield from _chain(context)
     for namespace in list(context.namespaces.values()):

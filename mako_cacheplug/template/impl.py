@@ -35,6 +35,7 @@ from mako_cacheplug.nesting import Creation
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
+from mako_cacheplug.template.editions import running
 from mako_cacheplug.template.holes import BadDonutError
 from mako_cacheplug.template.holes import Ground
 from mako_cacheplug.template.holes import read_donut
@@ -144,12 +145,18 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             tags = kw.pop("tags", None)
         edition = self._editions.only
         if edition is None or "depends" in kw:
-            edition = self._editions.in_render(context, kw.get("depends"))
+            try:
+                edition = self._editions.in_render(context, kw.get("depends"))
+            except OptionError as error:
+                raise error.at(self._places.where(str(defname))) from None
             if edition is None:
                 return _uncached(creator)
         site = id(creator.__code__)
         plan = edition.plans.get(site)
         if plan is None or plan.kw != kw:
+            if creator.__globals__ is not vars(self._template.module):
+                given = {"enabled": enabled, "vary": vary, "tags": tags, **kw}
+                return _owner_serves(key, creator, context, given, defname)
             try:
                 plan = self._planner.find(edition, str(defname), creator, kw)
             except ForeignImpl as foreign:
@@ -361,6 +368,28 @@ def _made_namespaces(module: Any, context: Any) -> list[Any]:
 
 def _count_buffers(context: Any) -> int:
     return 0 if context is None else len(context._buffer_stack)
+
+
+def _owner_serves(
+    key: object,
+    creator: _Creator,
+    context: Any,
+    kw: dict[str, object],
+    defname: object,
+) -> object:
+    """Return a fragment of another template than that whose cache was asked.
+
+    A def inside a namespace's tag in a base template asks its heir's: Mako
+    makes a base's namespaces with its heir's context.
+    """
+    for template in running(context):
+        if vars(template.module) is creator.__globals__:
+            impl = template.cache.impl
+            if isinstance(impl, CachePlugImpl):
+                given = {n: v for n, v in kw.items() if v is not None}
+                given[DEFNAME] = defname
+                return impl._serve(key, creator, context, given)
+    return _uncached(creator)
 
 
 def _uncached(creator: Callable[[], object]) -> object:
