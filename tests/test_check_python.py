@@ -69,7 +69,8 @@ def test_a_name_knows_what_it_stands_in() -> None:
         ("ü ${ü + user}", "ü + user", 1, 3, (1, 9, 4)),
         ("x ${\n  user}", "\n  user", 1, 3, (2, 3, 4)),
         ("<%\n  if a:\n    user\n%>", "\nif a:\n  user\n", 1, 1, (3, 5, 4)),
-        ("nothing of it", "user", 1, 1, (1, 0, 1)),
+        ("nothing of it", "user", 1, 3, (1, 3, 1)),
+        ("nothing of it", "a\nuser", 1, 3, (2, 0, 1)),
     ],
 )
 def test_places(

@@ -669,6 +669,223 @@ def test_calls_in_loops() -> None:
     assert codes(loop.replace("row()", "row(z)") + argument) == []
 
 
+# -- what is not stored ----------------------------------------------------
+
+HOLE = "<%! from mako_cacheplug import hole, nocache %>"
+PAGE = '<%page cached="True"/>'
+GREETING = '<%def name="greeting(word)">${word} ${user.name}</%def>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "${hole(greeting, 'Hello')}",
+        "${hole(self.greeting, 'Hello')}",
+        "${hole(local.greeting, word='Hello') | n}",
+        "${hole(greeting, 'Hi') if friendly else ''}",
+        "<% hole(greeting, 'Hi') %>",
+        "% if friendly:\n${hole(greeting, [1, None])}\n% endif",
+        "${hole(next.body)} ${hole(parent.foot)} ${hole(self.head)}",
+        '<%namespace name="n" file="n.mako"/>${hole(n.cart, count)}',
+        '<%def name="head()">${hole(greeting, 1)}</%def>${head()}',
+        "<%block>${hole(greeting, 1)}</%block>",
+    ],
+)
+def test_a_hole_shows_everyone_his_own(content: str) -> None:
+    for before in (HOLE, ""):  # The lookup's imports can have it.
+        text = f"{before}{PAGE}{GREETING}\n{content}\n"
+        assert codes(text) == []
+        fragment = cached("", f"\n{content}\n")
+        assert codes(f"{before}{GREETING}{fragment}") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("<%! from mako_cacheplug import hole as h %>", "h"),
+        ("<% from mako_cacheplug import hole as h %>", "h"),
+        ("<%! import mako_cacheplug %>", "mako_cacheplug.hole"),
+        ("<%! import mako_cacheplug as m, os %>", "m.hole"),
+    ],
+)
+def test_other_names_of_hole(before: str, name: str) -> None:
+    text = f"{before}{PAGE}{GREETING}${{{name}(greeting, 1)}}"
+    assert codes(text) == []
+    assert codes(text.replace("mako_cacheplug", "os")) == ["MC207"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "<%! from donuts import hole %>",
+        "<% hole = 1 %>",
+        '<%def name="hole(f, x)">${f(x)}</%def>',
+        '<%namespace file="x.mako" import="hole"/>',
+    ],
+)
+def test_another_hole(before: str) -> None:
+    text = f"{before}{PAGE}{GREETING}${{hole(greeting, 1)}}"
+    assert codes(text) == ["MC207"]
+    # Nothing is known of what this one can do.
+    assert codes(f"{before}{PAGE}${{hole(lambda: 1) | h}}") == []
+
+
+def test_what_is_stored_of_a_hole() -> None:
+    direct = f"{HOLE}{PAGE}{GREETING}${{hole(greeting, 1)}} ${{greeting(1)}}"
+    assert codes(direct) == ["MC207"]
+    argument = f"{HOLE}{PAGE}{GREETING}${{hole(greeting, user.name)}}"
+    (found,) = check_text(argument)
+    assert "through" not in found.message
+    include = f"{HOLE}{PAGE}${{hole(f)}}" + (
+        '<%def name="f()"><%include file="${x}.mako"/></%def>'
+    )
+    assert codes(include) == []
+    assert codes(include.replace("hole(f)", "f()")) == ["MC301"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("${user.name} ${nocache(context)}", []),
+        ("<%block>${user.name}</%block> <% nocache(context) %>", []),
+        ("<%\nx = 1\nnocache(context)\n%>${user.name}", []),
+        ("${user.name} ${nocache(context) if x else ''}", ["MC207"]),
+        ("${user.name} ${x and nocache(context)}", ["MC207"]),
+        ("<% if x: nocache(context) %>${user.name}", ["MC207"]),
+        ("<% f = lambda: nocache(context) %>${user.name}", ["MC207"]),
+        ("${user.name} ${nocache}", ["MC207"]),
+        ("% if x:\n${user} ${nocache(context)}\n% endif", []),
+        ("% if user:\n${nocache(context)}\n% endif", ["MC207"]),
+        (
+            "% if x:\n${nocache(context)}\n% else:\n${user}\n% endif",
+            ["MC207"],
+        ),
+        (
+            "% if x:\n${nocache(context)}\n% elif user:\n% endif",
+            ["MC207"],
+        ),
+        (
+            "% if x:\n${nocache(context)}\n% for a in user.b:\n"
+            "<%block>${lang}</%block>\n% endfor\n% endif",
+            [],
+        ),
+        ("% if x:\n${nocache(context)}\n% endif\n${user}", ["MC207"]),
+    ],
+)
+def test_where_nocache_is_called(content: str, expected: list[str]) -> None:
+    assert codes(f"{HOLE}{PAGE}\n{content}\n") == expected
+    assert codes(f"{PAGE}\n{content}\n") == expected
+    assert codes(cached("", f"\n{content}\n")) == expected
+
+
+def test_defs_that_call_nocache() -> None:
+    bar = (
+        '<%def name="bar()">${nocache(context)} ${user} ${menu()}</%def>'
+        '<%def name="menu()">${lang}</%def>'
+    )
+    assert codes(f"{HOLE}{PAGE}{bar}${{bar()}}") == []
+    assert codes(f"{HOLE}{PAGE}{bar}${{bar()}} ${{menu()}}") == ["MC207"]
+    other = '<%def name="nocache(x)"></%def>'
+    assert codes(f"{other}{PAGE}{bar}${{menu()}}") == ["MC207"]
+
+
+DEF = '<%def name="f(x=1)">${user}</%def>'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "${hole(lambda: 1)}",
+        "${hole(f())}",
+        "${hole('f')}",
+        "${hole(f'{x}')}",
+        "${hole(function)}",
+        "${hole(caller.body)}",
+        "${capture(hole, f)}",
+        "${hole(f, (1, 2))}",
+        "${hole(f, x={1, 2})}",
+        "${hole(f, lambda: 1)}",
+        '<%block filter="trim">${hole(f)}</%block>',
+        '<%block buffered="True">${hole(f)}</%block>',
+        '<%block filter="h"><%block>${hole(self.f)}</%block></%block>',
+    ],
+)
+def test_holes_that_cannot_be(content: str) -> None:
+    text = f"<%! from x import function %>{HOLE}{PAGE}{DEF}\n{content}"
+    others = {"MC207", "MC401"}  # What is called, the content.
+    found = [one for one in check_text(text) if one.code not in others]
+    assert [(one.code, one.line) for one in found] == [("MC403", 2)]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inside", "expected"),
+    [
+        ('filter="trim"', "${hole(f)}", ["MC403"]),
+        ('filter="n"', "${hole(f)}", []),
+        ('filter=""', "${hole(f)}", []),
+        ('buffered="True"', "${hole(f)}", ["MC403"]),
+        ('buffered="False"', "${hole(f)}", []),
+        ("", "${hole(f)}", []),
+        ("", '<%def name="g()">x</%def>${hole(g)}', ["MC403"]),
+        ('filter="trim"', "${f()}", ["MC207"]),
+    ],
+)
+def test_holes_in_defs(
+    attributes: str, inside: str, expected: list[str]
+) -> None:
+    frame = f'<%def name="frame()" {attributes}>{inside}</%def>'
+    assert codes(f"{PAGE}{DEF}{frame}${{frame()}}") == expected
+    outer = '<%def name="outer()">${frame()}</%def>'
+    assert codes(f"{PAGE}{DEF}{frame}{outer}${{outer()}}") == expected
+    # Where nothing is cached, nothing is in the way.
+    if "g()" not in inside:
+        assert codes(f"<%page/>{DEF}{frame}${{frame()}}") == []
+
+
+def test_holes_in_what_is_cached_itself() -> None:
+    assert codes(DEF + cached('filter="trim"', "${hole(f)}", "g()")) == [
+        "MC403"
+    ]
+    assert codes(DEF + cached('buffered="True"', "${hole(f)}", "g()")) == []
+    # Only its own text is filtered.
+    filtered = DEF.replace(">", ' filter="trim">', 1)
+    assert codes(filtered + cached("", "${hole(f)}", "g()")) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "${'a' + hole(f)}",
+        "${hole(f) + 'a'}",
+        "${'%s' % hole(f)}",
+        "${f'a{hole(f)}'}",
+        "${strong(hole(f))}",
+        "${capture(hole(f))}",
+        "${hole(f) | h}",
+        "${hole(f) | n, trim}",
+        "${hole(f) | clip(1)}",
+    ],
+)
+def test_holes_as_values(content: str) -> None:
+    assert codes(f"{HOLE}{PAGE}{DEF}{content}") == ["MC404"]
+    assert codes(f"{HOLE}{DEF}{content}") == ["MC404"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "${hole(f) | n}",
+        "${hole(f) | unicode}",
+        "${hole(f) or ''}",
+        "${hole(f, 'a' + b)}",
+        "${hole(f) if x else g(1)}",
+        "${''.join(hole(f, i) for i in ids)}",
+    ],
+)
+def test_holes_by_themselves(content: str) -> None:
+    assert codes(f"{HOLE}{PAGE}{DEF}{content}") == []
+
+
 # -- other templates -------------------------------------------------------
 
 

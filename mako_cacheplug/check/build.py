@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Final
+from typing import NamedTuple
 
 from mako import parsetree
 
@@ -41,6 +43,20 @@ def parse(source: Source, settings: Settings) -> Template:
     return _Builder(source, settings).build(tree)
 
 
+class _Around(NamedTuple):
+    """What is around a tag or a piece of Python, in its fragment."""
+
+    loops: tuple[Loop, ...] = ()
+    """The outermost first."""
+
+    bound: frozenset[str] = frozenset()
+    """What a ``<%call>`` binds."""
+
+    branches: tuple[int, ...] = ()
+    """The lines of the ``% if``, ``% else``, ``% for`` and so on, which
+    may be rendered or not."""
+
+
 class _Builder:
     def __init__(self, source: Source, settings: Settings):
         page = Fragment("page", "", None, None, False, True)
@@ -49,78 +65,72 @@ class _Builder:
         self._looks_inside = "cache" in source.text
 
     def build(self, tree: parsetree.TemplateNode) -> Template:
-        self._visit_all(tree.nodes, self._template.page, (), frozenset())
+        self._visit_all(tree.nodes, self._template.page, _Around())
         return self._template
 
     def _visit_all(
         self,
         nodes: list[parsetree.Node],
         fragment: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        around: _Around,
     ) -> None:
-        """Add what stands in a tag to a fragment.
-
-        :param loops: those around the tag.
-        :param bound: what a ``<%call>`` around it binds.
-        """
-        opened: list[tuple[Loop, ...]] = []
+        """Add what stands in a tag to a fragment."""
+        opened: list[_Around] = []
         for node in nodes:
             if isinstance(node, ControlLine):
-                loops = self._visit_control(
-                    node, fragment, loops, bound, opened
-                )
+                around = self._visit_control(node, fragment, around, opened)
             elif isinstance(node, parsetree.Tag):
-                self._visit_tag(node, fragment, loops, bound)
+                self._visit_tag(node, fragment, around)
             elif not self._looks_inside:
                 continue
             elif isinstance(node, Expression):
-                self._add(fragment, node.python, loops, bound)
+                self._add(fragment, node.python, around, filters=node.escapes)
                 if node.filters is not None:
-                    self._add(fragment, node.filters, loops, bound)
-            elif isinstance(node, Code) and node.ismodule:
-                self._template.module_names |= node.python.bound
+                    self._add(fragment, node.filters, around)
             elif isinstance(node, Code):
-                self._add(fragment, node.python, loops, bound, True)
-                for loop in loops:
+                self._add_imports(node.python)
+                if node.ismodule:
+                    self._template.module_names |= node.python.bound
+                    continue
+                self._add(fragment, node.python, around, is_statement=True)
+                for loop in around.loops:
                     loop.assigned.update(node.python.bound)
 
     def _visit_control(
         self,
         node: ControlLine,
         fragment: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
-        opened: list[tuple[Loop, ...]],
-    ) -> tuple[Loop, ...]:
-        """Return the loops around what follows the line.
+        around: _Around,
+        opened: list[_Around],
+    ) -> _Around:
+        """Return what is around what follows the line.
 
-        :param opened: for each open control line the loops around it.
+        :param opened: what is around each open control line.
         """
         if not self._looks_inside:
-            return loops
-        if node.python is not None:
-            self._add(fragment, node.python, loops, bound)
+            return around
         if node.isend:
-            return opened.pop() if opened else loops
+            return opened.pop() if opened else around
         if node.is_primary:
-            opened.append(loops)
-            if node.keyword in {"for", "while"} and node.python is not None:
-                targets = node.python.bound
-                loops = (*loops, Loop(node.lineno, targets, set()))
-        return loops
+            opened.append(around)
+        outside = opened[-1] if opened else around
+        if node.python is not None:
+            self._add(fragment, node.python, outside)
+        loops = outside.loops
+        if node.keyword in {"for", "while"} and node.python is not None:
+            targets = node.python.bound
+            loops = (*loops, Loop(node.lineno, targets, set()))
+        return outside._replace(
+            loops=loops, branches=(*outside.branches, node.lineno)
+        )
 
     def _visit_tag(
-        self,
-        tag: parsetree.Tag,
-        fragment: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        self, tag: parsetree.Tag, fragment: Fragment, around: _Around
     ) -> None:
         if isinstance(tag, (parsetree.DefTag, parsetree.BlockTag)):
-            child = self._child(tag, fragment, loops, bound)
+            child = self._child(tag, fragment, around)
             fragment.children.append(child)
-            self._visit_all(tag.nodes, child, (), frozenset())
+            self._visit_all(tag.nodes, child, _Around())
             return
         if isinstance(tag, parsetree.PageTag):
             page = self._template.page
@@ -133,26 +143,23 @@ class _Builder:
             self._template.inherits = self._depend(tag)
         elif isinstance(tag, parsetree.IncludeTag):
             fragment.includes.append(self._depend(tag))
-            self._add_attribute(tag, "file", fragment, loops, bound)
+            self._add_attribute(tag, "file", fragment, around)
             if self._looks_inside and "args" in tag.attributes:
                 code = f"dict({tag.attributes['args']})"
-                self._add_code(tag, code, fragment, loops, bound)
+                self._add_code(tag, code, fragment, around)
         elif isinstance(tag, _CALLS):
             code = tag.expression
             if isinstance(tag, parsetree.CallNamespaceTag):
                 code = f"{code.partition('(')[0]}()"
                 for name in tag.attributes:
-                    self._add_attribute(tag, name, fragment, loops, bound)
-            self._add_code(tag, code, fragment, loops, bound)
-            bound = bound.union(tag.body_decl.allargnames)
-        self._visit_all(tag.nodes, fragment, loops, bound)
+                    self._add_attribute(tag, name, fragment, around)
+            self._add_code(tag, code, fragment, around)
+            bound = around.bound.union(tag.body_decl.allargnames)
+            around = around._replace(bound=bound)
+        self._visit_all(tag.nodes, fragment, around)
 
     def _child(
-        self,
-        tag: parsetree.Tag,
-        parent: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        self, tag: parsetree.Tag, parent: Fragment, around: _Around
     ) -> Fragment:
         if isinstance(tag, parsetree.DefTag):
             return Fragment(
@@ -163,8 +170,9 @@ class _Builder:
                 is_closure=not tag.is_root(),
                 is_inline=isinstance(tag.parent, _CALLS),
                 arguments=_arguments(tag.function_decl),
-                loops=loops,
-                bound_around=bound,
+                loops=around.loops,
+                bound_around=around.bound,
+                branches=around.branches,
                 options=self._options(tag),
             )
         return Fragment(
@@ -175,10 +183,23 @@ class _Builder:
             is_closure=tag.is_anonymous,
             is_inline=True,
             arguments=_arguments(tag.body_decl),
-            loops=loops,
-            bound_around=bound,
+            loops=around.loops,
+            bound_around=around.bound,
+            branches=around.branches,
             options=self._options(tag),
         )
+
+    def _add_imports(self, python: Python) -> None:
+        """Note what is imported from this package, and as what."""
+        ours = self._template.imported_of_us
+        for node in python.tree.body if "mako_" in python.code else ():
+            if isinstance(node, ast.Import):
+                for one in node.names:
+                    if one.name == "mako_cacheplug":
+                        ours[one.asname or one.name] = ""
+            elif isinstance(node, ast.ImportFrom) and _is_ours(node.module):
+                for one in node.names:
+                    ours[one.asname or one.name] = one.name
 
     def _add_namespace(self, tag: parsetree.NamespaceTag) -> None:
         template = self._template
@@ -202,35 +223,34 @@ class _Builder:
         tag: parsetree.Tag,
         name: str,
         fragment: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        around: _Around,
     ) -> None:
         if self._looks_inside:
             for part in self._parts(tag, name):
                 if isinstance(part, Python):
-                    self._add(fragment, part, loops, bound)
+                    self._add(fragment, part, around)
 
     def _add_code(
         self,
         tag: parsetree.Tag,
         code: str,
         fragment: Fragment,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        around: _Around,
     ) -> None:
         if self._looks_inside:
             python = Python(code, tag.lineno, tag.pos, tag.lineno)
-            self._add(fragment, python, loops, bound)
+            self._add(fragment, python, around)
 
     def _add(
         self,
         fragment: Fragment,
         python: Python,
-        loops: tuple[Loop, ...],
-        bound: frozenset[str],
+        around: _Around,
         is_statement: bool = False,
+        filters: str = "",
     ) -> None:
-        fragment.pieces.append(Piece(python, loops, bound, is_statement))
+        piece = Piece(python, *around, is_statement, filters)
+        fragment.pieces.append(piece)
 
     def _options(self, tag: parsetree.Tag) -> dict[str, Option]:
         return {
@@ -258,6 +278,10 @@ class _Builder:
             if "\n" in part:
                 line, column = line + part.count("\n"), 1
         return tuple(found)
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] == "mako_cacheplug"
 
 
 def _arguments(declared: object) -> tuple[Argument, ...]:

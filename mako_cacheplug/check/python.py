@@ -45,14 +45,21 @@ class Name(NamedTuple):
         return parent.attr if isinstance(parent, ast.Attribute) else ""
 
     @property
+    def call(self) -> ast.Call | None:
+        """``a(...)`` or ``a.b(...)``; ``None`` if it is no such thing."""
+        function: ast.AST = self.node
+        for node in self.around[:2]:
+            if isinstance(node, ast.Call):
+                return node if node.func is function else None
+            if not isinstance(node, ast.Attribute):
+                return None
+            function = node
+        return None
+
+    @property
     def is_method_call(self) -> bool:
         """Whether it is the ``a`` in ``a.b()``."""
-        call = self.around[1] if len(self.around) > 1 else None
-        return (
-            bool(self.attribute)
-            and isinstance(call, ast.Call)
-            and call.func is self.around[0]
-        )
+        return bool(self.attribute) and self.call is not None
 
 
 class Python:

@@ -76,7 +76,8 @@ class Source:
         from_column = python.column - 1 if number == 1 else 0
         found = self.line(line).find(code.strip(), from_column)
         if found < 0 or not code.strip():
-            return Place(line, 0, 1, python.start)
+            column = python.column if number == 1 else 0
+            return Place(line, column, 1, python.start)
         start = _characters(code, getattr(node, "col_offset", 0))
         end = start + 1
         if getattr(node, "end_lineno", None) == number:

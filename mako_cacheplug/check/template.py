@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Final
 from typing import NamedTuple
@@ -41,6 +42,22 @@ DEPENDS: Final = "depends"
 _OFF: Final = frozenset({"false", "no", "off", "0", "none", ""})
 _BY_TEMPLATE: Final = frozenset({"self", "local"})
 """The namespaces through which a template reaches its own defs."""
+
+_OURS: Final = frozenset({"hole", "nocache"})
+"""The functions of this package that templates call."""
+
+_MAYBE: Final = (
+    ast.If,
+    ast.IfExp,
+    ast.BoolOp,
+    ast.For,
+    ast.While,
+    ast.Try,
+    ast.Match,
+    ast.FunctionDef,
+    ast.Lambda,
+)
+"""What does not always run what stands in it."""
 
 _JOINING_KEYS: Final = frozenset(
     {"key", "vary", "enabled", "region", "namespace", "impl", "url", "dir"}
@@ -113,8 +130,14 @@ class Piece(NamedTuple):
     bound: frozenset[str]
     """What the ``<%call>`` around it binds."""
 
+    branches: tuple[int, ...]
+    """The lines of the control lines around it, the outermost first."""
+
     is_statement: bool
     """Whether it is ``<% %>``: its value is not shown."""
+
+    filters: str
+    """What stands behind it, as in ``${x | h}``."""
 
 
 class Argument(NamedTuple):
@@ -161,6 +184,9 @@ class Fragment:
 
     bound_around: frozenset[str] = frozenset()
     """What the ``<%call>`` in its parent in which it stands binds."""
+
+    branches: tuple[int, ...] = ()
+    """The lines of the control lines of its parent in which it stands."""
 
     options: dict[str, Option] = dataclasses.field(default_factory=dict)
     """Its own, in the order of its tag."""
@@ -231,7 +257,11 @@ class Fragment:
 
 
 class Reached(NamedTuple):
-    """A piece of Python that runs when a cached fragment is rendered."""
+    """A piece of Python that runs when a cached fragment is rendered.
+
+    What it shows is stored with the fragment: it is not in a hole, and not
+    where ``nocache(context)`` is called.
+    """
 
     fragment: Fragment
     """The fragment whose piece it is."""
@@ -259,6 +289,9 @@ class Template:
         """The namespaces by name; one of a module has no file."""
         self.imported: set[str] = set()
         """The names that namespaces import."""
+        self.imported_of_us: dict[str, str] = {}
+        """By what name it is used: what is imported from this package; ""
+        stands for the package itself."""
         self.dependencies: list[Dependency] = []
         """What include, inherit and namespace tags name."""
         self.inherits: Dependency | None = None
@@ -330,6 +363,43 @@ class Template:
             and name not in self._callable
         )
 
+    def function_of_ours(
+        self, fragment: Fragment, function: ast.AST, bound: frozenset[str]
+    ) -> str:
+        """Return which function of this package it is; "" if it is none.
+
+        :param bound: what a ``<%call>`` around it binds.
+        """
+        attribute = ""
+        if isinstance(function, ast.Attribute):
+            attribute, function = function.attr, function.value
+        if not isinstance(function, ast.Name):
+            return ""
+        name = function.id
+        imported = self.imported_of_us.get(name)
+        if imported is not None:
+            return attribute if imported == "" else imported
+        if name in _OURS and self.is_from_context(fragment, name, bound):
+            # Imported for all templates, by the lookup's ``imports``.
+            return name
+        return ""
+
+    def is_hole(self, fragment: Fragment, piece: Piece, name: Name) -> bool:
+        """Tell whether a name is the ``f`` or ``self.f`` in ``hole(f)``."""
+        node: ast.AST = name.node
+        for parent in name.around[:2]:
+            if isinstance(parent, ast.Call):
+                # Or of capture(hole, f).
+                called = [parent.func, *parent.args]
+                return any(
+                    given is node
+                    and self.function_of_ours(fragment, function, piece.bound)
+                    == "hole"
+                    for function, given in itertools.pairwise(called[:3])
+                )
+            node = parent
+        return False
+
     def called(self, fragment: Fragment, name: Name) -> Fragment | None:
         """Return the def of this template that a name stands for."""
         if name.id in _BY_TEMPLATE:
@@ -365,15 +435,41 @@ class Template:
             if current in seen:
                 continue
             seen.add(current)
+            unstored = self._unstored(current)
             waiting += [
-                (one, calls) for one in current.children if one.is_inline
+                (one, calls)
+                for one in current.children
+                if one.is_inline and not _is_within(one.branches, unstored)
             ]
             for piece in current.pieces:
+                if _is_within(piece.branches, unstored):
+                    continue
                 found.append(Reached(current, piece, calls))
                 for name in piece.python.names:
                     other = self.called(current, name)
                     if other is None or other in seen:
                         continue
+                    if self.is_hole(current, piece, name):
+                        continue
                     place = self.source.python(piece.python, name.node)
                     waiting.append((other, (*calls, (other, place))))
         return found
+
+    def _unstored(self, fragment: Fragment) -> set[tuple[int, ...]]:
+        """Return the branches of a fragment that call ``nocache``."""
+        if "nocache" not in self.source.text:
+            return set()
+        return {
+            piece.branches
+            for piece in fragment.pieces
+            for name in piece.python.names
+            if (call := name.call) is not None
+            and self.function_of_ours(fragment, call.func, piece.bound)
+            == "nocache"
+            and not any(isinstance(one, _MAYBE) for one in name.around)
+        }
+
+
+def _is_within(branches: tuple[int, ...], those: set[tuple[int, ...]]) -> bool:
+    """Tell whether something stands in one of *those* branches."""
+    return any(branches[: len(one)] == one for one in those)

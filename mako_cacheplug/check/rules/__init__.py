@@ -8,6 +8,7 @@ from mako_cacheplug.check.rule import Rule
 from mako_cacheplug.check.rules import content
 from mako_cacheplug.check.rules import dependencies
 from mako_cacheplug.check.rules import files
+from mako_cacheplug.check.rules import holes
 from mako_cacheplug.check.rules import keys
 from mako_cacheplug.check.rules import options
 from mako_cacheplug.check.rules import sharing
@@ -21,6 +22,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *sharing.RULES,
     *dependencies.RULES,
     *content.RULES,
+    *holes.RULES,
 )
 """All of them, in the order of their codes."""
 

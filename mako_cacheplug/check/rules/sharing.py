@@ -34,7 +34,9 @@ def reads_request(template: Template) -> Iterator[Problem]:
     by itself or through the defs of its template that it calls, has to name
     them in ``cache_vary`` or ``cache_key``.  Other names are set with
     ``--request-names``.  Methods such as ``request.static_url`` count as
-    the same for all.
+    the same for all.  What a def shows that is called by ``hole(...)``, and
+    what stands where ``nocache(context)`` is called, is not stored, so it
+    may be anyone's.
 
     Bad::
 
@@ -177,6 +179,8 @@ def _called_in_a_loop(
         called = template.called(fragment, name)
         if called is None or called.is_closure or not called.is_cached:
             continue
+        if template.is_hole(fragment, piece, name):
+            continue  # It sees nothing that is assigned here.
         shown = {
             other.id
             for reached in template.reached(called)
