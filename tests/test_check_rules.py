@@ -363,7 +363,7 @@ def test_arguments_that_can_be_plain(content: str) -> None:
     [
         ("", ["MC201"]),
         ('cache_key="${a.id}"', []),
-        ('cache_vary_args="false"', []),
+        ('cache_vary_args="false"', ["MC203"]),
         ('cache_vary_args="${x}"', []),
         ('cache_vary="${a.id}"', ["MC201"]),
         ('cache_vary="${a.id}" cache_vary_args="false"', []),
@@ -374,6 +374,58 @@ def test_options_that_keep_arguments_out(
     options: str, expected: list[str]
 ) -> None:
     assert codes(cached(options, "${a.email}", "f(a)")) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("% for a in all:\n${a.email}\n% endfor", ["MC201"]),
+        ("% for i, a in enumerate(all):\n${a.email}\n% endfor", ["MC201"]),
+        (
+            "% for a in all:\n<%block>${a.email}</%block>\n% endfor",
+            ["MC201"],
+        ),
+        ("% for a in all:\n${a.title()} ${a}\n% endfor", []),
+        ("% for a, b in all:\n${a.email}\n% endfor", []),
+        ("% for a in all[1:]:\n${a.email}\n% endfor", []),
+        ("% for a in all:\n<% a = f(a) %>${a.email}\n% endfor", []),
+        ("<% all = f(all) %>\n% for a in all:\n${a.email}\n% endfor", []),
+        ("% for a in all:\n% for a in b:\n${a.email}\n% endfor\n% endfor", []),
+        ("% for a in others:\n${a.email}\n% endfor", []),
+        ("% for a in all:\n% endfor\n${a.email}", []),
+    ],
+)
+def test_lists_of_objects(content: str, expected: list[str]) -> None:
+    assert codes(cached("", f"\n{content}\n", "f(all)")) == expected
+    key = 'cache_key="${[a.id for a in all]}"'
+    assert codes(cached(key, f"\n{content}\n", "f(all)")) == []
+
+
+def test_an_object_is_said_where_its_def_begins() -> None:
+    text = "\n" + cached("", "\n\n${a.id}${a.email}", "f(a)")
+    (found,) = check_text(text)
+    assert (found.line, found.column) == (2, 7)
+    assert "its .id in line 4" in found.message
+    suppressed = f"## cacheplug: ignore[MC201]{text}"
+    assert codes(suppressed) == []
+    (found,) = check_text('<%page cached="True"\n args="a"/>${a.id}')
+    assert (found.line, found.column) == (2, 2)
+    block = "\n% for a in b:\n<%block cached='True'>${a.id}</%block>\n% endfor"
+    (found,) = check_text(block)
+    assert (found.line, found.column) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("${a.value}", []),
+        ("${a.name} ${a.value}", []),
+        ("${a.name}", ["MC201"]),
+        ("${a.value} ${a.label}", ["MC201"]),
+    ],
+)
+def test_what_looks_like_an_enum(content: str, expected: list[str]) -> None:
+    assert codes(cached("", content, "f(a)")) == expected
 
 
 @pytest.mark.parametrize("default", ["object()", "lambda: 1", "Options()"])
@@ -432,6 +484,25 @@ def test_keys_without_an_argument(options: str, expected: list[str]) -> None:
     assert codes(cached(options, "${a} ${b}", "f(a, b=1)")) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('cache_vary_args="false"', ["MC203"]),
+        ('cache_vary_args="no" cache_vary="${a}"', ["MC203"]),
+        ('cache_vary_args="no" cache_vary="${(a, b)}"', []),
+        ('cache_vary_args="no" cache_vary="${key(context)}"', []),
+        ('cache_vary_args="${x}"', []),
+    ],
+)
+def test_arguments_that_are_kept_out(
+    options: str, expected: list[str]
+) -> None:
+    text = cached(options, "${a} ${b}", "f(a, b=1)")
+    assert codes(text) == expected
+    page = f"<%page {options}/>" + cached("", "${a} ${b}", "f(a, b=1)")
+    assert codes(page) == expected
+
+
 def test_arguments_that_are_not_shown_may_be_left_out() -> None:
     assert codes(cached('cache_key="k"', "x", "f(a, *b, **c)")) == []
     assert codes(cached('cache_key="k"', "${c}", "f(a, *b, **c)")) == ["MC203"]
@@ -459,6 +530,9 @@ def test_a_constant_key_leaves_out_the_arguments_around() -> None:
         'vary="lang"',
         'vary=""',
         'tags="a:{a}"',
+        'tags="b a:a"',
+        'key="x-%s"',
+        'tags="a:%d"',
     ],
 )
 def test_forgotten_expressions(option: str) -> None:
@@ -466,7 +540,14 @@ def test_forgotten_expressions(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ['key="about:figures"', 'key="user"', 'tags="a b{}"']
+    "option",
+    [
+        'key="about:figures"',
+        'key="user"',
+        'key="100%discount"',
+        'tags="a b{}"',
+        'tags="a:f f"',
+    ],
 )
 def test_constants(option: str) -> None:
     assert codes(cached(f"cache_{option}")) == []
@@ -477,14 +558,37 @@ def test_a_constant_vary_of_the_page_is_forgotten_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["id(a)", "(1, hash(a))", "uuid4()", "random.random()"]
+    "value",
+    [
+        "id(a)",
+        "(1, hash(a))",
+        "uuid4()",
+        "random.random()",
+        "secrets.token_hex()",
+        "time.time()",
+        "(1, datetime.now())",
+        "str(datetime.datetime.utcnow())",
+    ],
 )
 def test_unstable_keys(value: str) -> None:
     for option in ("key", "vary"):
         assert codes(cached(f'cache_{option}="${{{value}}}"')) == ["MC205"]
 
 
-@pytest.mark.parametrize("value", ["a.id", "a.hash()", "id", "store.random()"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a.id",
+        "a.hash()",
+        "id",
+        "store.random()",
+        "int(time.time() / 60)",
+        "time.time() // 60",
+        "datetime.now().date()",
+        "str(datetime.now().hour)",
+        "lesson.time()",
+    ],
+)
 def test_stable_keys(value: str) -> None:
     assert codes(cached(f'cache_key="${{{value}}}"')) == []
 
@@ -894,8 +998,6 @@ def test_holes_by_themselves(content: str) -> None:
     [
         '<%page cached="True"/><%include file="${x}"/>',
         '<%page cached="True"/><%include file="a-${x}.mako"/>',
-        '<%page cached="True"/><%inherit file="${x}"/>',
-        '<%namespace name="n" file="${x}"/>' + cached("", "${n.f()}"),
         cached("", "${g()}")
         + '<%def name="g()"><%include file="${x}"/></%def>',
         cached("", "${local.get_namespace(x).f()}"),
@@ -919,10 +1021,11 @@ def test_dynamic_dependencies(text: str) -> None:
         '<%include file="${x}"/>' + cached(""),
         '<%page cached="True"/><%include file="${\'a.mako\'}"/>',
         '<%page cached="True"/><%include file="a.mako"/>',
-        '<%namespace name="n" file="${x}"/>${n.f()}' + cached(""),
+        # What these name is in the key.
+        '<%namespace name="n" file="${x}"/>' + cached("", "${n.f()}"),
+        '<%inherit file="${x}"/><%page cached="True"/>${parent.foot()}',
         cached("", "${local.get_namespace('a.mako').f()}"),
         cached("", "${mails.get_template(x)}"),
-        '<%inherit file="${x}"/>',
     ],
 )
 def test_dependencies_that_are_known(text: str) -> None:
@@ -1008,6 +1111,7 @@ def test_a_def_that_is_called_has_its_own_caller() -> None:
         "<% page.scripts.append('x') %>",
         "${scripts.append('x') or ''}",
         "<% seen.update(x=1) %>",
+        "<% response.set_cookie('x', 'y') %>",
         "<% arg.add(1) %>",
         "<%\nif x:\n    seen.add(1)\n%>",
         "<%block><% seen.add(1) %></%block>",

@@ -118,8 +118,7 @@ class _Builder:
             self._add(fragment, node.python, outside)
         loops = outside.loops
         if node.keyword in {"for", "while"} and node.python is not None:
-            targets = node.python.bound
-            loops = (*loops, Loop(node.lineno, targets, set()))
+            loops = (*loops, _loop(node.lineno, node.python))
         return outside._replace(
             loops=loops, branches=(*outside.branches, node.lineno)
         )
@@ -140,7 +139,7 @@ class _Builder:
         elif isinstance(tag, parsetree.NamespaceTag):
             self._add_namespace(tag)
         elif isinstance(tag, parsetree.InheritTag):
-            self._template.inherits = self._depend(tag)
+            self._depend(tag)
         elif isinstance(tag, parsetree.IncludeTag):
             fragment.includes.append(self._depend(tag))
             self._add_attribute(tag, "file", fragment, around)
@@ -278,6 +277,23 @@ class _Builder:
             if "\n" in part:
                 line, column = line + part.count("\n"), 1
         return tuple(found)
+
+
+def _loop(line: int, python: Python) -> Loop:
+    item = over = ""
+    match python.tree.body:
+        case [ast.For(target=ast.Name(id=target), iter=ast.Name(id=items))]:
+            item, over = target, items
+        case [
+            ast.For(
+                target=ast.Tuple(elts=[_, ast.Name(id=target)]),
+                iter=ast.Call(
+                    func=ast.Name(id="enumerate"), args=[ast.Name(id=items)]
+                ),
+            )
+        ]:
+            item, over = target, items
+    return Loop(line, python.bound, set(), item, over)
 
 
 def _is_ours(module: str | None) -> bool:

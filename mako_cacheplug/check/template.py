@@ -119,6 +119,12 @@ class Loop(NamedTuple):
     assigned: set[str]
     """The variables that ``<% %>`` assigns in its body."""
 
+    item: str
+    """The variable that is each item of *over*; "" if that is not plain."""
+
+    over: str
+    """The variable that is looped over."""
+
 
 class Piece(NamedTuple):
     """A piece of Python that runs when a fragment is rendered."""
@@ -294,7 +300,6 @@ class Template:
         stands for the package itself."""
         self.dependencies: list[Dependency] = []
         """What include, inherit and namespace tags name."""
-        self.inherits: Dependency | None = None
         self._reached: dict[Fragment, list[Reached]] = {}
 
     @functools.cached_property

@@ -23,6 +23,8 @@ _CHANGES: Final = frozenset(
 )
 """Methods of Python's containers that change them."""
 
+_ON_RESPONSES: Final = frozenset({"delete_cookie", "set_cookie"})
+
 
 @rule("MC401", "shows-caller", Severity.WARNING)
 def shows_caller(template: Template) -> Iterator[Problem]:
@@ -82,7 +84,7 @@ def writes_outside(template: Template) -> Iterator[Problem]:
     It does so only when it is rendered; when it is found in the cache, the
     change is missing.  Reported are assignments to attributes and items of
     what comes from outside, ``global``, and calls for their own sake of
-    methods that change a container.
+    methods that change a container or set a cookie.
 
     Bad::
 
@@ -151,7 +153,7 @@ def _change(name: Name, piece: Piece) -> str:
         return f"assigns to a part of {name.id!r}"
     if (
         isinstance(node, ast.Attribute)
-        and node.attr in _CHANGES
+        and node.attr in _CHANGES | _ON_RESPONSES
         and isinstance(call, ast.Call)
         and call.func is node
         and _is_for_its_own_sake(call, around, piece)

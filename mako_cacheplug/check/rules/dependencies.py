@@ -36,11 +36,12 @@ def _undeclared(template: Template) -> list[Fragment]:
 def dynamic_dependency(template: Template) -> Iterator[Problem]:
     """What is cached depends on a template whose name is an expression.
 
-    A fragment's key holds the source of the templates that it includes,
-    inherits or takes a namespace from, so that an edited one shows at once.
-    It is read from the tags: one whose name is only known when it runs has
-    to be declared with ``cache_depends``, or what is cached stays as it was
-    until it expires.
+    A fragment's key holds the source of the templates that it includes, so
+    that an edited one shows at once.  It is read from the tags: one whose
+    name is only known when it runs has to be declared with
+    ``cache_depends``, or what is cached stays as it was until it expires.
+    What an expression in ``<%inherit>`` or ``<%namespace>`` names is in the
+    key, as it is known before anything is shown.
 
     Bad::
 
@@ -55,13 +56,6 @@ def dynamic_dependency(template: Template) -> Iterator[Problem]:
     undeclared = _undeclared(template)
     if not undeclared:
         return
-    if template.inherits is not None and template.inherits.file is None:
-        yield Problem(
-            template.source.tag(template.inherits.tag, "file"),
-            f"what is cached here ({undeclared[0].title}) depends on a"
-            " template that is only known when it runs",
-            _HELP,
-        )
     said: set[object] = set()
     for fragment in undeclared:
         message = (
@@ -75,12 +69,7 @@ def dynamic_dependency(template: Template) -> Iterator[Problem]:
                     place = template.source.tag(include.tag, "file")
                     yield Problem(place, message, _HELP)
             for name in reached.piece.python.names:
-                space = template.namespaces.get(name.id)
-                if space and space.file is None and space.tag not in said:
-                    said.add(space.tag)
-                    place = template.source.tag(space.tag, "file")
-                    yield Problem(place, message, _HELP)
-                elif _gets_template(name) and name.node not in said:
+                if _gets_template(name) and name.node not in said:
                     said.add(name.node)
                     place = template.source.python(
                         reached.piece.python, name.node

@@ -18,6 +18,7 @@ from mako_cacheplug.check.finding import Severity
 from mako_cacheplug.check.python import Name
 from mako_cacheplug.check.rule import rule
 from mako_cacheplug.check.template import Fragment
+from mako_cacheplug.check.template import Loop
 from mako_cacheplug.check.template import Option
 from mako_cacheplug.check.template import Piece
 from mako_cacheplug.check.template import Template
@@ -59,13 +60,22 @@ _ATTRIBUTES: Final = frozenset(
     for name in dir(kind)
     if not callable(getattr(kind, name))
 )
+_ENUM: Final = frozenset({"value"})
+_OF_AN_ENUM: Final = frozenset({"name", "value"})
 _PLAIN_CLASSES: Final = frozenset({"Decimal", "Markup", "UUID"})
 _FORGOTTEN: Final = re.compile(
     r"(?<!\$)\{ *[A-Za-z_][\w.]* *\}|\$[A-Za-z_]\w*|%\([A-Za-z_]\w*\)"
+    r"|(?<![\w%])%[ds](?!\w)"
 )
 _PATH: Final = re.compile(r"([A-Za-z_]\w*)(\.[A-Za-z_]\w*)*")
 _RANDOM: Final = frozenset(
     {"id", "hash", "uuid1", "uuid4", "random", "randint", "randrange"}
+    | {"token_bytes", "token_hex", "token_urlsafe"}
+)
+_CLOCKS: Final = frozenset(
+    {"datetime.datetime.now", "datetime.datetime.utcnow", "datetime.now"}
+    | {"datetime.utcnow", "time.monotonic", "time.perf_counter", "time.time"}
+    | {"time.time_ns"}
 )
 
 
@@ -140,31 +150,66 @@ def argument_not_in_key(template: Template) -> Iterator[Problem]:
                 yield _not_in_key(
                     template,
                     fragment,
-                    template.source.tag(fragment.tag, "name"),
                     argument.name,
-                    "has a default that",
+                    f"{argument.name!r} has a default that looks like an"
+                    " object",
                 )
-        for part, piece, name, owner in _uses(fragment):
-            if name.id in said or name.id in piece.bound:
-                continue
-            if owner is not fragment and owner in fragment.own():
-                continue
-            if owner is fragment and not _is_only_argument(fragment, name.id):
-                continue
-            if _is_object(name):
-                said.add(name.id)
+        for (name, is_items), uses in _objects(fragment).items():
+            if name not in said and not _ENUM <= {*uses} <= _OF_AN_ENUM:
+                said.add(name)
+                attribute, (piece, node) = next(iter(uses.items()))
+                line = template.source.python(piece.python, node).line
+                used = f"used for its .{attribute} in line {line}"
                 yield _not_in_key(
                     template,
                     fragment,
-                    template.source.python(piece.python, name.around[0]),
-                    name.id,
-                    f"is used for its .{name.attribute} and"
-                    if part is fragment
-                    else f"is used for its .{name.attribute}, here, and",
+                    name,
+                    f"an item of {name!r} is {used}, so {name!r} looks like"
+                    " a list of objects"
+                    if is_items
+                    else f"{name!r} is {used} and looks like an object",
+                    is_items,
                 )
-
         if fragment.loops and fragment.is_closure:
             yield from _reads_loop(template, fragment)
+
+
+def _objects(
+    fragment: Fragment,
+) -> dict[tuple[str, bool], dict[str, tuple[Piece, ast.AST]]]:
+    """Return the variables in a key that are used as objects.
+
+    With whether it is their items that are, and by attribute where.
+    """
+    found: dict[tuple[str, bool], dict[str, tuple[Piece, ast.AST]]] = {}
+    for part, piece, name, holder in _uses(fragment):
+        owner: Fragment | None = holder
+        variable = name.id
+        loops = piece.loops
+        if part is not fragment and part.is_closure:
+            loops = (*part.loops, *loops)
+        over = _looped_over(loops, variable)
+        if over:
+            variable, owner = over, part.owner(over, piece.bound)
+        if owner is None or variable in piece.bound or not _is_object(name):
+            continue
+        if owner is fragment:
+            if not _is_only_argument(fragment, variable):
+                continue
+        elif owner in fragment.own():
+            continue
+        uses = found.setdefault((variable, bool(over)), {})
+        uses.setdefault(name.attribute, (piece, name.around[0]))
+    return found
+
+
+def _looped_over(loops: tuple[Loop, ...], name: str) -> str:
+    """Return of what variable a name is an item; "" if it is of none."""
+    for loop in reversed(loops):
+        if name in loop.targets or name in loop.assigned:
+            is_item = name == loop.item and name not in loop.assigned
+            return loop.over if is_item else ""
+    return ""
 
 
 def _reads_loop(template: Template, fragment: Fragment) -> Iterator[Problem]:
@@ -195,17 +240,27 @@ def _is_only_argument(fragment: Fragment, name: str) -> bool:
 
 
 def _not_in_key(
-    template: Template, fragment: Fragment, place: Place, name: str, why: str
+    template: Template,
+    fragment: Fragment,
+    name: str,
+    what: str,
+    is_items: bool = False,
 ) -> Problem:
+    place = template.source.tag(fragment.tag) if fragment.tag else Place(1)
+    for attribute in ("name", "args"):
+        if fragment.tag and attribute in fragment.tag.attributes:
+            place = template.source.tag(fragment.tag, attribute)
+            break
+    key = f"[one.id for one in {name}]" if is_items else f"{name}.id"
     advice = (
-        f'write cache_key="${{{name}.id}}", or what else tells two calls apart'
+        f'write cache_key="${{{key}}}", or what else tells two calls apart'
     )
     if template.option(fragment, "vary"):
         advice = 'add cache_vary_args="false": cache_vary is enough'
     return Problem(
         place,
-        f"{name!r} {why} looks like an object that cannot be in a key:"
-        f" {fragment.title} would not be cached",
+        f"{what}, which cannot be in a key: {fragment.title} would not be"
+        " cached",
         f"{advice}; or give its class a __cache_key__",
     )
 
@@ -248,7 +303,8 @@ def key_without_argument(template: Template) -> Iterator[Problem]:
 
     A key stands for the arguments too: a call with another value of the
     argument shows what the first one made.  With
-    ``cache_vary_args="true"`` the arguments join the key.
+    ``cache_vary_args="true"`` the arguments join the key; with ``"false"``
+    they do not, and then the same is true without a ``cache_key``.
 
     Bad::
 
@@ -261,10 +317,11 @@ def key_without_argument(template: Template) -> Iterator[Problem]:
           cache_key="card-${str(user_id)}">${user_id}</%def>
     """
     for fragment in template.cached:
-        option = fragment.options.get("key")
-        if option is None or template.arguments_join(fragment) is not False:
+        if template.arguments_join(fragment) is not False:
             continue
-        if _forgotten(template, fragment, option):
+        key = fragment.options.get("key")
+        option = key or template.option(fragment, "vary_args")
+        if option is None or _forgotten(template, fragment, option):
             continue
         named = template.names_in_key(fragment)
         if {"context", "pageargs"} & named:
@@ -274,7 +331,7 @@ def key_without_argument(template: Template) -> Iterator[Problem]:
             for _, _, name, owner in _uses(fragment)
             if name.id in owner.argument_names
             and name.id not in named
-            and (owner is fragment or option.is_literal)
+            and (owner is fragment or key is None or key.is_literal)
             and (owner is fragment or owner not in fragment.own())
         }
         if left_out:
@@ -283,7 +340,9 @@ def key_without_argument(template: Template) -> Iterator[Problem]:
                 template.source.tag(option.tag, option.attribute),
                 f"the key of {fragment.title} leaves out {names}: every value"
                 " shows what the first one made",
-                'name it in cache_key, or add cache_vary_args="true"',
+                'name it in cache_key, or add cache_vary_args="true"'
+                if key
+                else "name in cache_vary what tells two calls apart",
             )
 
 
@@ -327,8 +386,11 @@ def _forgotten(template: Template, fragment: Fragment, option: Option) -> bool:
         return False
     if _FORGOTTEN.search(value):
         return True
+    if option.name == "tags":
+        ends = (tag.partition(":")[2] for tag in value.split())
+        return any(end in fragment.argument_names for end in ends)
     path = _PATH.fullmatch(value.strip())
-    if path is None or option.name != "key":
+    if path is None:
         return False
     return path[1] in fragment.argument_names or (
         bool(path[2]) and path[1] in template.settings.request_names
@@ -341,7 +403,7 @@ def unstable_key(template: Template) -> Iterator[Problem]:
 
     ``id()`` is an address in memory, which another object can have later,
     and ``hash()`` of text differs from process to process; random values
-    are never found again.
+    and the time in microseconds are never found again.
 
     Bad::
 
@@ -363,13 +425,35 @@ def unstable_key(template: Template) -> Iterator[Problem]:
                 for node in ast.walk(part.tree)
                 if _called(node) in _RANDOM
             )
+            place = template.source.tag(option.tag, option.attribute)
             if called:
                 yield Problem(
-                    template.source.tag(option.tag, option.attribute),
+                    place,
                     f"{called[0]}() in a key is not the same in every process",
                     "write what tells two calls apart, such as an id of the"
                     " database",
                 )
+            times = [
+                ast.unparse(node)
+                for part in option.python
+                for node in _in_key(part.expression)
+                if _reads_clock(node)
+            ]
+            if times:
+                yield Problem(
+                    place,
+                    f"{times[0]} in a key is another one at every call",
+                    'write cache_ttl="5m" for how long it is fresh',
+                )
+
+
+def _reads_clock(node: ast.expr) -> bool:
+    """Tell whether it is the time, or ``str()`` of it, not part of it."""
+    if not isinstance(node, ast.Call):
+        return False
+    if _called(node) == "str":
+        return any(map(_reads_clock, node.args))
+    return ast.unparse(node.func) in _CLOCKS
 
 
 def _called(node: ast.AST) -> str:
@@ -383,7 +467,7 @@ def _called(node: ast.AST) -> str:
     if (
         isinstance(function, ast.Attribute)
         and isinstance(function.value, ast.Name)
-        and function.value.id in {"random", "uuid"}
+        and function.value.id in {"random", "secrets", "uuid"}
     ):
         return function.attr
     return ""
@@ -413,7 +497,8 @@ def object_in_key(template: Template) -> Iterator[Problem]:
             for name in ("key", "vary")
             if (option := template.option(fragment, name))
             for part in option.python
-            for one in _bare_names(part.expression)
+            for one in _in_key(part.expression)
+            if isinstance(one, ast.Name)
         }
         if not named:
             continue
@@ -435,13 +520,13 @@ def object_in_key(template: Template) -> Iterator[Problem]:
             )
 
 
-def _bare_names(node: ast.expr | None) -> Iterator[ast.Name]:
-    """Yield the names that are themselves in a key, not what is in them."""
-    if isinstance(node, ast.Name):
-        yield node
-    elif isinstance(node, (ast.Tuple, ast.List)):
+def _in_key(node: ast.expr | None) -> Iterator[ast.expr]:
+    """Yield what is itself in a key: the parts of tuples and lists."""
+    if isinstance(node, (ast.Tuple, ast.List)):
         for element in node.elts:
-            yield from _bare_names(element)
+            yield from _in_key(element)
+    elif node is not None:
+        yield node
 
 
 RULES: Final = (
