@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,6 +251,60 @@ def test_the_command_is_installed() -> None:
         check=True,
     )
     assert done.stdout.startswith("mako-cacheplug, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "said"),
+    [
+        ("a.mako >&-", 1, "1 template checked"),
+        ("a.mako 2>&-", 1, ""),
+        ("a.mako >/dev/full", 2, "No space left"),
+        ("a.mako --format json >/dev/full", 2, "No space left"),
+        ("- <&-", 2, "no standard input"),
+        (". 2>&- | head -n 1 | grep -q MC101", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(
+    arguments: str, expected: int, said: str
+) -> None:
+    for number in range(50):
+        write(f"{number}.mako", BAD * 20)
+    write("a.mako", BAD)
+    program = f"{sys.executable} -m mako_cacheplug.cli check"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{program} {arguments}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == expected
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write("t/a.mako", GOOD)
+    write("t/locked/b.mako", GOOD)
+
+    # Not by its mode, which does not keep root out.
+    def refusing(function: Callable[[str], object]) -> object:
+        def call(path: str) -> object:
+            if str(path).endswith("locked"):
+                raise PermissionError(13, "Permission denied", path)
+            return function(path)
+
+        return call
+
+    monkeypatch.setattr("os.scandir", refusing(os.scandir))
+    monkeypatch.setattr("os.listdir", refusing(os.listdir))
+    result = run("t")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "t/locked:1: error MC002 unreadable-file: it cannot be read:"
+        " Permission denied\n"
+    )
 
 
 def test_without_click_it_says_what_to_install() -> None:

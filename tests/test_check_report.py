@@ -101,6 +101,7 @@ def test_json() -> None:
         "path": "shop/card.mako",
         "line": 12,
         "column": 6,
+        "length": 4,
         "message": "it is wrong",
         "help": "write it right",
     }

@@ -714,6 +714,22 @@ def test_the_request_is_read_through_other_defs() -> None:
     assert codes(inner) == ["MC207"]
 
 
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ("${user.name}", 'write cache_vary="${user.name}", or'),
+        ("${user}", "name in cache_vary what is shown of 'user', or"),
+        ("${request.get_user()}", "name in cache_vary what is shown of"),
+    ],
+)
+def test_what_helps_against_reading_the_request(
+    content: str, advice: str
+) -> None:
+    # What is not a value that can be in a key is not advised.
+    (found,) = check_text(cached("", content))
+    assert found.help.startswith(advice)
+
+
 def test_the_place_in_an_attribute() -> None:
     text = cached("", "\n<%ui:box a='1'\n  title='a ${user.name}'/>")
     (found,) = check_text(text)

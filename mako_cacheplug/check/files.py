@@ -43,7 +43,11 @@ def search(
         if not os.path.isdir(path):
             templates[path] = None
             continue
-        for folder, folders, names in os.walk(path):
+        # A folder that cannot be read is handed on: reading it says why.
+        walk = os.walk(
+            path, onerror=lambda error: templates.setdefault(error.filename)
+        )
+        for folder, folders, names in walk:
             folders[:] = sorted(
                 one
                 for one in folders

@@ -90,6 +90,7 @@ def as_json(findings: Sequence[Finding]) -> str:
                 "path": one.path,
                 "line": one.line,
                 "column": one.column or None,
+                "length": one.length if one.column else None,
                 "message": one.message,
                 "help": one.help,
             }

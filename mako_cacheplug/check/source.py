@@ -103,8 +103,11 @@ def read(path: str, max_bytes: int) -> bytes:
     :raises UnreadableError: if it is no file, or cannot be read.
     """
     try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(path)  # It says why it cannot be read.
         # A pipe without a writer is not to be waited for.
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(mode):
             raise UnreadableError("it is not a regular file")
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)

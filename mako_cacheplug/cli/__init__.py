@@ -21,4 +21,8 @@ def main() -> None:
         sys.exit(2)
     from mako_cacheplug.cli.main import command
 
-    command(prog_name="mako-cacheplug")
+    try:
+        command(prog_name="mako-cacheplug")
+    except OSError as error:  # such as a full disk behind the output
+        print(f"mako-cacheplug: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -233,5 +233,7 @@ def _check(path: str, settings: Settings) -> list[Finding]:
 
     if path != "-":
         return check_file(path, settings)
+    if sys.stdin is None:
+        raise click.UsageError("there is no standard input")
     data = sys.stdin.buffer.read(settings.max_bytes + 1)
     return check_bytes(data, "<stdin>", settings)

@@ -46,7 +46,8 @@ class Human:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self._on_terminal = sys.stdout.isatty()
+        # It is none if the process was started with it closed.
+        self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
         self._in_colour = self._on_terminal and not os.environ.get("NO_COLOR")
 
     def add(self, finding: Finding) -> None:

@@ -64,13 +64,14 @@ def reads_request(template: Template) -> Iterator[Problem]:
                     place = reached.calls[0][1]
                     names = (f"{call.name}()" for call, _ in reached.calls)
                     message += f" through {', '.join(names)}"
-                shown = read
+                advice = f"name in cache_vary what is shown of {read!r}"
                 if name.attribute and not name.is_method_call:
                     shown = f"{read}.{name.attribute}"
+                    advice = f'write cache_vary="${{{shown}}}"'
                 yield Problem(
                     place,
                     f"{message}, which is not in its key",
-                    f'name what is shown of it: cache_vary="${{{shown}}}"',
+                    f"{advice}, or show it in a hole",
                 )
 
 
