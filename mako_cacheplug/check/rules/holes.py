@@ -56,8 +56,6 @@ class _Hole(NamedTuple):
 def _holes(
     template: Template, fragment: Fragment, piece: Piece
 ) -> Iterator[_Hole]:
-    if "hole" not in template.source.text:
-        return
     for name in piece.python.names:
         function: ast.AST = name.node
         for node in name.around[:2]:
@@ -104,6 +102,8 @@ def not_a_hole(template: Template) -> Iterator[Problem]:
         <%def name="count()">${basket.count()}</%def>
         ${head()} ${hole(count)}
     """
+    if "hole" not in template.source.text:
+        return
     said: set[ast.AST] = set()
     for fragment in template.fragments:
         for piece in fragment.pieces:
@@ -227,6 +227,8 @@ def hole_as_value(template: Template) -> Iterator[Problem]:
         <%def name="greeting()">${user.name | h}</%def>
         Hello ${hole(greeting)}
     """
+    if "hole" not in template.source.text:
+        return
     for fragment in template.fragments:
         for piece in fragment.pieces:
             for one in _holes(template, fragment, piece):
