@@ -12,6 +12,7 @@ from mako.lookup import TemplateLookup
 from mako.template import ModuleTemplate
 from mako.template import Template
 
+from mako_cacheplug.template.identity import ordered_settings
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.impl import CachePlugImpl
 from mako_cacheplug.template.impl import compiled_code
@@ -155,6 +156,37 @@ def test_what_else_shapes_the_output_is_in_it(
     plain = Template(source, uri="/u", cache_impl="cacheplug")
     shaped = Template(source, uri="/u", cache_impl="cacheplug", **given)
     assert template_identity(plain) != template_identity(shaped)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("default_filters", ["str", "u", "h"], ["str", "h", "u"]),
+        ("buffer_filters", ["u", "h"], ["h", "u"]),
+        ("imports", ["a = 1", "a = 2"], ["a = 2", "a = 1"]),
+    ],
+)
+def test_so_is_the_order_of_filters_and_imports(
+    name: str, one: list[str], other: list[str]
+) -> None:
+    source = "${a}<%def name='f()' buffered='True'>b</%def>"
+    identities = {
+        template_identity(
+            Template(source, uri="/u", cache_impl="cacheplug", **{name: order})
+        )
+        for order in (one, other, list(one))
+    }
+    assert len(identities) == 2
+
+
+def test_a_setting_that_is_no_text_counts_by_its_name() -> None:
+    class Asked:
+        imports = (len, object())
+
+    told = ordered_settings(Asked())
+    assert told == ordered_settings(Asked())
+    assert "builtins.len" in told[-1]
+    assert "0x" not in told[-1]
 
 
 def test_uris_with_one_module_name_are_told_apart(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from mako_cacheplug.template.holes import Ground
 from mako_cacheplug.template.holes import read_donut
 from mako_cacheplug.template.holes import serve
 from mako_cacheplug.template.identity import identity
+from mako_cacheplug.template.identity import ordered_settings
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
@@ -420,9 +421,8 @@ def _read_own_part(template: Template) -> OwnPart:
     if not code or source is None:
         told = identity(uri, uuid.uuid4().hex, "")
         return OwnPart(told, uri, base, (), False)
-    return OwnPart(
-        identity(uri, source, code), uri, base, *read_needs(code, source)
-    )
+    told = identity(uri, source, code, ordered_settings(template))
+    return OwnPart(told, uri, base, *read_needs(code, source))
 
 
 def _source(template: Template) -> str | None:
