@@ -9,6 +9,7 @@ edited.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -81,6 +82,7 @@ class Library:
     """
 
     CHECK_SECONDS: Final = 1.0
+    MOST_SEEN: Final = 4096
 
     def __init__(
         self,
@@ -94,7 +96,9 @@ class Library:
         self._own_part = own_part
         self._loaded = loaded
         self._clock = clock
-        self._checked_at: dict[str, float] = {}
+        # By uri: when its file was looked at, and what was seen last.  The
+        # lookup can have let go of it since, or know it by another name.
+        self._seen: dict[str, tuple[float, str]] = {}
 
     def version_of(
         self,
@@ -141,27 +145,40 @@ class Library:
         now = self._clock()
         for uri, known in version.members.items():
             if checking and self._is_time(uri, now):
-                member = self._get(uri)
+                found = self._digest(self._get(uri, now))
             else:
                 member = self._loaded(self.lookup, uri)
-                if member is None and (checking or known == _MISSING):
+                if member is not None:
+                    found = self._digest(member)
+                elif checking:
+                    found = self._seen.get(uri, (now, known))[1]
+                elif known == _MISSING:
                     continue
-                if member is None:
-                    member = self._get(uri)
-            if self._digest(member) != known:
+                else:
+                    found = self._digest(self._get(uri))
+            if found != known:
                 return False
         return True
 
     def _find(self, uri: str) -> Template | None:
-        if self._is_time(uri, self._clock()):
-            return self._get(uri)
+        now = self._clock()
+        if self._is_time(uri, now):
+            return self._get(uri, now)
         return self._loaded(self.lookup, uri) or self._get(uri)
 
-    def _get(self, uri: str) -> Template | None:
+    def _get(self, uri: str, now: float | None = None) -> Template | None:
+        """Return what the lookup has, and remember it.
+
+        :param now: ``None`` if this does not count as a look at the file.
+        """
         try:
-            return self.lookup.get_template(uri)
+            member = self.lookup.get_template(uri)
         except Exception:  # not there, or whatever is wrong with its source
-            return None
+            member = None
+        if now is None:
+            now = self._seen.get(uri, (-math.inf, ""))[0]
+        self._remember(uri, now, self._digest(member))
+        return member
 
     def _digest(self, member: Template | None) -> str:
         return _MISSING if member is None else self._own_part(member).identity
@@ -173,10 +190,17 @@ class Library:
 
     def _is_time(self, uri: str, now: float) -> bool:
         """Tell whether the file behind *uri* is to be looked at now."""
-        last = self._checked_at.get(uri)
-        if last is not None and (
-            not self._checks or now - last < self.CHECK_SECONDS
-        ):
+        last = self._seen.get(uri)
+        if last is None:
+            return True
+        if not self._checks or now - last[0] < self.CHECK_SECONDS:
             return False
-        self._checked_at[uri] = now
+        # Other threads do not look meanwhile.
+        self._remember(uri, now, last[1])
         return True
+
+    def _remember(self, uri: str, now: float, seen: str) -> None:
+        if uri not in self._seen and len(self._seen) >= self.MOST_SEEN:
+            # Uris can be without end, where an option computes them.
+            self._seen.clear()
+        self._seen[uri] = now, seen
