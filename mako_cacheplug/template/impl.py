@@ -23,6 +23,7 @@ from mako import util
 from mako.cache import Cache
 from mako.cache import CacheImpl
 from mako.exceptions import RuntimeException
+from mako.lookup import TemplateLookup
 from mako.runtime import TemplateNamespace
 from mako.template import Template
 
@@ -60,6 +61,7 @@ _log = logging.getLogger(__name__)
 
 _LIBRARY: Final = "_mako_cacheplug_library"
 _OWN_PART: Final = "_mako_cacheplug_own_part"
+_GET_TEMPLATE: Final = TemplateLookup.get_template
 _Creator = FunctionType
 _Origin = tuple[Any, FragmentPlan, Edition]
 """The context that a fragment is called in, and how it is cached."""
@@ -379,7 +381,9 @@ def library_in(context: Any, template: Template) -> Library:
     lookup = template.lookup if top is None else top.lookup
     library = getattr(lookup, _LIBRARY, None)
     if library is None or library.lookup is not lookup:
-        library = Library(lookup, own_part, loaded_template)
+        find = getattr(lookup, "get_template", None)
+        asks = getattr(find, "__func__", None) is not _GET_TEMPLATE
+        library = Library(lookup, own_part, loaded_template, asks=asks)
         with contextlib.suppress(AttributeError):
             # It lives as long as the lookup, and one copy is not another's.
             setattr(lookup, _LIBRARY, library)

@@ -8,11 +8,13 @@ edited.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -58,8 +60,9 @@ class Version(NamedTuple):
     """The templates that it needs, directly or not, by uri: what each of
     them is by itself."""
 
-    known_as: Mapping[str, str]
-    """The same by the uri that each of them has itself."""
+    known_as: Mapping[str, Collection[str]]
+    """The same by the uri that each of them has itself, which several can
+    share."""
 
     is_open: bool
     """Whether the template, or one that it needs, leaves to an expression
@@ -79,6 +82,8 @@ class Library:
     :param loaded: returns the template that the lookup holds under a uri
         without looking at its file; ``None`` if it holds none.
     :param clock: monotonic seconds.
+    :param asks: whether the lookup is asked each time: it has a way of its
+        own to find templates, which can depend on anything.
     """
 
     CHECK_SECONDS: Final = 1.0
@@ -90,12 +95,14 @@ class Library:
         own_part: Callable[[Template], OwnPart],
         loaded: Callable[[Any, str], Template | None],
         clock: Callable[[], float] = time.monotonic,
+        asks: bool = False,
     ):
         self.lookup = lookup
         self._checks = bool(getattr(lookup, "filesystem_checks", True))
         self._own_part = own_part
         self._loaded = loaded
         self._clock = clock
+        self._asks = asks
         # By uri: when its file was looked at, and what was seen last.  The
         # lookup can have let go of it since, or know it by another name.
         self._seen: dict[str, tuple[float, str]] = {}
@@ -114,7 +121,7 @@ class Library:
         own = self._own_part(template)
         is_open = own.is_open
         members: dict[str, str] = {}
-        known_as: dict[str, str] = {}
+        known_as: dict[str, set[str]] = {}
         waiting = deque(self._absolute(own.base, (*own.needs, *more)))
         waiting.extend(chosen)
         while waiting:
@@ -125,7 +132,8 @@ class Library:
             member = self._find(uri)
             if member is not None:
                 part = self._own_part(member)
-                members[uri] = known_as[member.uri] = part.identity
+                members[uri] = part.identity
+                known_as.setdefault(member.uri, set()).add(part.identity)
                 is_open = is_open or part.is_open
                 waiting.extend(self._absolute(part.base, part.needs))
         if not members:
@@ -144,7 +152,7 @@ class Library:
         """
         now = self._clock()
         for uri, known in version.members.items():
-            if checking and self._is_time(uri, now):
+            if self._asks or (checking and self._is_time(uri, now)):
                 found = self._digest(self._get(uri, now))
             else:
                 member = self._loaded(self.lookup, uri)
@@ -160,9 +168,13 @@ class Library:
                 return False
         return True
 
+    def has(self, uri: str, identities: Collection[str]) -> bool:
+        """Tell whether it is one of *identities* that is found by *uri*."""
+        return self._digest(self._find(uri)) in identities
+
     def _find(self, uri: str) -> Template | None:
         now = self._clock()
-        if self._is_time(uri, now):
+        if self._asks or self._is_time(uri, now):
             return self._get(uri, now)
         return self._loaded(self.lookup, uri) or self._get(uri)
 
@@ -186,7 +198,12 @@ class Library:
     def _absolute(self, base: str, uris: Iterable[str]) -> list[str]:
         if self.lookup is None:
             return []
-        return [self.lookup.adjust_uri(uri, base) for uri in uris if uri]
+        found: list[str] = []
+        for uri in filter(None, uris):
+            # Whatever raises here raises in Mako too, if it gets there.
+            with contextlib.suppress(Exception):
+                found.append(self.lookup.adjust_uri(uri, base))
+        return found
 
     def _is_time(self, uri: str, now: float) -> bool:
         """Tell whether the file behind *uri* is to be looked at now."""
