@@ -255,3 +255,29 @@ def test_a_uri_that_mako_made_up_is_none(
     uri: str, filename: str | None, own: str
 ) -> None:
     assert own_uri(uri, filename) == own
+
+
+@pytest.mark.parametrize(
+    ("filename", "has_lookup", "own"),
+    [
+        ("site/page.html", True, "site/page.html"),
+        ("./site/page.html", True, "site/page.html"),
+        ("site/page.html", False, ""),
+    ],
+)
+def test_a_path_is_one_where_a_lookup_found_it(
+    filename: str, has_lookup: bool, own: str
+) -> None:
+    assert own_uri("site/page.html", filename, has_lookup) == own
+
+
+def test_two_folders_of_a_site_that_is_here_do_not_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.html").write_text("${local.uri}")
+    lookup = TemplateLookup(["."], cache_impl="cacheplug")
+    one, other = (lookup.get_template(f"{n}/card.html") for n in "ab")
+    assert template_identity(one) != template_identity(other)

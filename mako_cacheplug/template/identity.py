@@ -78,17 +78,21 @@ def _text(setting: object) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def own_uri(uri: str, filename: str | None) -> str:
+def own_uri(uri: str, filename: str | None, has_lookup: bool = False) -> str:
     """Return *uri* if somebody gave it, or "" if Mako made it up.
 
     Mako makes one from the address of a string template, or from the path
     of a file that no lookup found: neither is the same in another process
     or deployment.
+
+    :param has_lookup: whether the template has one: if its folder is given
+        as ".", the path of a file that it found is its uri.
     """
     if uri.startswith("memory:"):
         return ""
     if filename is not None:
         path = os.path.normpath(os.path.splitdrive(filename)[1])
-        if uri == path.replace(os.path.sep, "/"):
+        is_stable = has_lookup and not os.path.isabs(path)
+        if uri == path.replace(os.path.sep, "/") and not is_stable:
             return ""
     return uri

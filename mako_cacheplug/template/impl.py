@@ -418,7 +418,8 @@ def own_part(template: Template) -> OwnPart:
 
 
 def _read_own_part(template: Template) -> OwnPart:
-    uri = own_uri(template.uri, template.filename)
+    has_lookup = template.lookup is not None
+    uri = own_uri(template.uri, template.filename, has_lookup)
     code = compiled_code(template)
     source = _source(template)
     base = template.module._template_uri
