@@ -206,7 +206,10 @@ class Editions:
         ):
             heirs = heirs._replace(top=weakref.ref(top))
         else:
-            versions = [library.version_of(one) for one in templates]
+            versions = [
+                library.version_of(one, self._own.of_others)
+                for one in templates
+            ]
             heirs = Heirs(
                 weakref.ref(top),
                 library,

@@ -49,6 +49,10 @@ class OwnPart(NamedTuple):
     is_open: bool
     """Whether an expression says what it inherits or takes from."""
 
+    of_others: tuple[str, ...] = ()
+    """Those of *needs* that can be relative to a template that needs this
+    one."""
+
 
 class Version(NamedTuple):
     """What a template is at a time, with all that it needs."""
@@ -122,9 +126,10 @@ class Library:
         is_open = own.is_open
         members: dict[str, str] = {}
         known_as: dict[str, set[str]] = {}
+        parts = [own]
         waiting = deque(self._absolute(own.base, (*own.needs, *more)))
         waiting.extend(chosen)
-        while waiting:
+        while waiting := waiting or self._of_others(parts, members):
             uri = waiting.popleft()
             if uri in members:
                 continue
@@ -136,6 +141,7 @@ class Library:
                 known_as.setdefault(member.uri, set()).add(part.identity)
                 is_open = is_open or part.is_open
                 waiting.extend(self._absolute(part.base, part.needs))
+                parts.append(part)
         if not members:
             return Version(own.identity, members, known_as, is_open)
         told = [keys.join(*pair) for pair in sorted(members.items())]
@@ -143,6 +149,20 @@ class Library:
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
         identity = keys.join(own.uri, digest)
         return Version(identity, members, known_as, is_open)
+
+    def _of_others(
+        self, parts: Iterable[OwnPart], members: Collection[str]
+    ) -> deque[str]:
+        """Return what is relative to a template that is not known.
+
+        It can be any of those that have been found to belong together.
+        """
+        found: deque[str] = deque()
+        uris = {uri for part in parts for uri in part.of_others}
+        if uris:
+            for base in {part.base for part in parts}:
+                found.extend(self._absolute(base, uris))
+        return deque(uri for uri in found if uri not in members)
 
     def is_current(self, version: Version, *, checking: bool = True) -> bool:
         """Tell whether nothing that *version* needs has changed.

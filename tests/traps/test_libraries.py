@@ -120,3 +120,54 @@ def test_two_templates_of_one_uri_by_two_names(edited: str) -> None:
     shown = [render(lookup, "/page", tick=tick) for _ in range(2)]
     both = "xy".replace(edited[1], "z")
     assert shown == [f"{both} 2{both}"] * 2
+
+
+@pytest.mark.parametrize("inherits", ["/layouts/base", "${context['base']}"])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        'self.include_file("side") or ""',
+        'self.get_namespace("side").body() or ""',
+        'self.get_template("side").render()',
+    ],
+)
+@pytest.mark.parametrize("where", ["in the base", "in a def of the base"])
+def test_what_a_base_takes_relative_to_its_heir(
+    where: str, shown: str, inherits: str
+) -> None:
+    base, page = f"{CACHED}${{tick()}} ${{{shown}}}", ""
+    if where == "in a def of the base":
+        base = f'<%def name="g()">${{{shown}}}</%def>${{next.body()}}'
+        page = def_f("${tick()} ${parent.g()}")
+    lookup = site(
+        {
+            "/layouts/base": base,
+            "/pages/page": f'<%inherit file="{inherits}"/>{page}',
+            "/pages/side": "old",
+            "/others/page": f'<%inherit file="{inherits}"/>{page}',
+            "/others/side": "other",
+        }
+    )
+    given = {"tick": Ticks(), "base": "/layouts/base"}
+    for _ in range(2):
+        assert render(lookup, "/pages/page", **given) == "1 old"
+        assert render(lookup, "/others/page", **given) == "2 other"
+    lookup.put_string("/pages/side", "new")
+    for _ in range(2):
+        assert render(lookup, "/pages/page", **given) == "3 new"
+        assert render(lookup, "/others/page", **given) == "2 other"
+
+
+def test_and_an_heir_that_is_included() -> None:
+    lookup = site(
+        {
+            "/layouts/base": '${self.get_template("side").render()}',
+            "/pages/page": '<%inherit file="/layouts/base"/>',
+            "/pages/side": "old",
+            "/all": CACHED + '${tick()} <%include file="/pages/page"/>',
+        }
+    )
+    tick = Ticks()
+    assert [render(lookup, "/all", tick=tick) for _ in "12"] == ["1 old"] * 2
+    lookup.put_string("/pages/side", "new")
+    assert render(lookup, "/all", tick=tick) == "2 new"
