@@ -12,6 +12,7 @@ from mako.lookup import TemplateLookup
 from mako.template import ModuleTemplate
 from mako.template import Template
 
+from mako_cacheplug.template.identity import ordered_settings
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.impl import CachePlugImpl
 from mako_cacheplug.template.impl import compiled_code
@@ -157,6 +158,37 @@ def test_what_else_shapes_the_output_is_in_it(
     assert template_identity(plain) != template_identity(shaped)
 
 
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("default_filters", ["str", "u", "h"], ["str", "h", "u"]),
+        ("buffer_filters", ["u", "h"], ["h", "u"]),
+        ("imports", ["a = 1", "a = 2"], ["a = 2", "a = 1"]),
+    ],
+)
+def test_so_is_the_order_of_filters_and_imports(
+    name: str, one: list[str], other: list[str]
+) -> None:
+    source = "${a}<%def name='f()' buffered='True'>b</%def>"
+    identities = {
+        template_identity(
+            Template(source, uri="/u", cache_impl="cacheplug", **{name: order})
+        )
+        for order in (one, other, list(one))
+    }
+    assert len(identities) == 2
+
+
+def test_a_setting_that_is_no_text_counts_by_its_name() -> None:
+    class Asked:
+        imports = (len, object())
+
+    told = ordered_settings(Asked())
+    assert told == ordered_settings(Asked())
+    assert "builtins.len" in told[-1]
+    assert "0x" not in told[-1]
+
+
 def test_uris_with_one_module_name_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("a/b.html", "a_b.html"):
@@ -223,3 +255,29 @@ def test_a_uri_that_mako_made_up_is_none(
     uri: str, filename: str | None, own: str
 ) -> None:
     assert own_uri(uri, filename) == own
+
+
+@pytest.mark.parametrize(
+    ("filename", "has_lookup", "own"),
+    [
+        ("site/page.html", True, "site/page.html"),
+        ("./site/page.html", True, "site/page.html"),
+        ("site/page.html", False, ""),
+    ],
+)
+def test_a_path_is_one_where_a_lookup_found_it(
+    filename: str, has_lookup: bool, own: str
+) -> None:
+    assert own_uri("site/page.html", filename, has_lookup) == own
+
+
+def test_two_folders_of_a_site_that_is_here_do_not_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.html").write_text("${local.uri}")
+    lookup = TemplateLookup(["."], cache_impl="cacheplug")
+    one, other = (lookup.get_template(f"{n}/card.html") for n in "ab")
+    assert template_identity(one) != template_identity(other)

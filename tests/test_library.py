@@ -252,6 +252,54 @@ def test_what_the_lookup_has_let_go_of_is_not_missing(files: Files) -> None:
         clock.now += 2
 
 
+def test_and_an_edit_of_it_is_noticed_by_each_that_needs_it(
+    files: Files,
+) -> None:
+    """Not only by the first, that looks at the file."""
+    clock = Clock()
+    lookup = files.lookup()
+    found = library(lookup, clock)
+    old = [
+        found.version_of(lookup.get_template(uri))
+        for uri in ("/page.mako", "/base.mako")
+    ]
+    files.write("lib/deep.mako", "edited")
+    clock.now += 2
+    for version in old:
+        lookup._collection.clear()
+        assert not found.is_current(version)
+        lookup._collection.clear()
+        assert not found.is_current(version)
+    page = lookup.get_template("/page.mako")
+    new = found.version_of(page)
+    lookup._collection.clear()
+    assert found.is_current(new)
+
+
+def test_as_it_is_where_the_lookup_knows_it_by_another_name(
+    files: Files,
+) -> None:
+    clock = Clock()
+    lookup = files.lookup()
+    found = Library(lookup, own_part, lambda lookup, uri: None, clock)
+    pages = [lookup.get_template(uri) for uri in ("/page.mako", "/base.mako")]
+    old = [found.version_of(page) for page in pages]
+    assert all(map(found.is_current, old))
+    files.write("lib/deep.mako", "edited")
+    clock.now += 2
+    assert not any(map(found.is_current, old))
+    assert all(found.is_current(found.version_of(page)) for page in pages)
+
+
+def test_uris_without_end_are_forgotten(files: Files) -> None:
+    lookup = files.lookup()
+    found = library(lookup, Clock())
+    page = lookup.get_template("/other.mako")
+    for number in range(2 * Library.MOST_SEEN):
+        found.version_of(page, [f"missing{number}"])
+    assert 0 < len(found._seen) <= Library.MOST_SEEN
+
+
 def test_but_it_is_not_trusted_where_no_file_is_looked_at(
     files: Files,
 ) -> None:

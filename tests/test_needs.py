@@ -77,3 +77,21 @@ def test_is_open_where_an_expression_says_what_is_inherited_or_taken(
 ) -> None:
     template = Template(source, uri="/t.mako", cache_impl="cacheplug")
     assert read_needs(template.code, source).is_open is is_open
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('<%include file="a"/><%namespace name="n" file="n"/>', ()),
+        ('<%inherit file="b"/>${local.include_file("a")}', ()),
+        ('${self.include_file("a")}', ("a",)),
+        ('<% x = next.get_template("a") %>', ("a",)),
+        ('${self.get_namespace("a").f()}', ("a",)),
+        ("${context['self'].get_namespace('a').f()}", ("a",)),
+    ],
+)
+def test_those_that_can_be_relative_to_an_heir(
+    source: str, expected: tuple[str, ...]
+) -> None:
+    template = Template(source, uri="/t.mako", cache_impl="cacheplug")
+    assert read_needs(template.code, source).of_others == expected

@@ -172,7 +172,7 @@ class Editions:
             if (
                 known is not None
                 and template is not self._template
-                and known != self._own_part(template).identity
+                and self._own_part(template).identity not in known
             ):
                 return False
         return True
@@ -206,7 +206,10 @@ class Editions:
         ):
             heirs = heirs._replace(top=weakref.ref(top))
         else:
-            versions = [library.version_of(one) for one in templates]
+            versions = [
+                library.version_of(one, self._own.of_others)
+                for one in templates
+            ]
             heirs = Heirs(
                 weakref.ref(top),
                 library,
@@ -235,6 +238,12 @@ class Editions:
             uris.update(one.uri for one in _chain(context))
         for version in versions:
             uris.update(version.members)
+            # Its own uri is what a hole tells of the template that it is in.
+            uris.update(
+                uri
+                for uri, identities in version.known_as.items()
+                if uri not in uris and library.has(uri, identities)
+            )
 
         def is_unedited() -> bool:
             return all(

@@ -6,7 +6,8 @@ processes and agree between templates that have nothing in common.
 What a template says is its source.  What it does is the module that Mako
 generated from it, with its filters, imports and preprocessing.  The module
 alone would not do: Mako writes the same statements in another order in each
-process.  Nor would the source: it is read from the file when it is asked
+process, so that the order of filters and imports is told apart from it.  Nor
+would the source: it is read from the file when it is asked
 for, and by then the file may be newer than what runs.
 """
 
@@ -15,11 +16,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
+from typing import Any
 from typing import Final
 
 from mako_cacheplug import keys
 
-__all__ = ["identity", "own_uri"]
+__all__ = ["identity", "ordered_settings", "own_uri"]
 
 # Where and when the module was made, not what it does.
 _CIRCUMSTANCES: Final = re.compile(
@@ -34,32 +37,62 @@ _METADATA: Final = re.compile(r'"""\n__M_BEGIN_METADATA.*', re.DOTALL)
 _BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
 
-def identity(uri: str, source: str, code: str) -> str:
+def identity(
+    uri: str, source: str, code: str, settings: Iterable[str] = ()
+) -> str:
     """Return a text that no other template has.
 
     :param uri: as from :func:`own_uri`.
     :param source: what the author wrote.
     :param code: the module that Mako generated; the order of its words does
         not count.
+    :param settings: as from :func:`ordered_settings`.
     """
     told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
     told = _ADDRESS.sub("__anon", told)
     words = sorted(_BETWEEN_WORDS.split(told))
-    data = keys.join(source, " ".join(words)).encode("utf-8", "surrogatepass")
+    whole = keys.join(source, " ".join(words), *settings)
+    data = whole.encode("utf-8", "surrogatepass")
     return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
-def own_uri(uri: str, filename: str | None) -> str:
+def ordered_settings(template: Any) -> list[str]:
+    """Return what shapes the module of *template* by its order too.
+
+    The source says nothing of it, and the module's order does not count.
+
+    :param template: Mako's; one that was made from a module has none.
+    """
+    told: list[str] = []
+    for name in ("default_filters", "buffer_filters", "imports"):
+        given = [_text(one) for one in getattr(template, name, None) or ()]
+        told.append(keys.join(name, *given))
+    return told
+
+
+def _text(setting: object) -> str:
+    """Return *setting* as a text that is the same in every process."""
+    if isinstance(setting, str):
+        return setting
+    kind: Any = setting if hasattr(setting, "__qualname__") else type(setting)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def own_uri(uri: str, filename: str | None, has_lookup: bool = False) -> str:
     """Return *uri* if somebody gave it, or "" if Mako made it up.
 
     Mako makes one from the address of a string template, or from the path
     of a file that no lookup found: neither is the same in another process
     or deployment.
+
+    :param has_lookup: whether the template has one: if its folder is given
+        as ".", the path of a file that it found is its uri.
     """
     if uri.startswith("memory:"):
         return ""
     if filename is not None:
         path = os.path.normpath(os.path.splitdrive(filename)[1])
-        if uri == path.replace(os.path.sep, "/"):
+        is_stable = has_lookup and not os.path.isabs(path)
+        if uri == path.replace(os.path.sep, "/") and not is_stable:
             return ""
     return uri

@@ -23,6 +23,7 @@ from mako import util
 from mako.cache import Cache
 from mako.cache import CacheImpl
 from mako.exceptions import RuntimeException
+from mako.lookup import TemplateLookup
 from mako.runtime import TemplateNamespace
 from mako.template import Template
 
@@ -41,6 +42,7 @@ from mako_cacheplug.template.holes import Ground
 from mako_cacheplug.template.holes import read_donut
 from mako_cacheplug.template.holes import serve
 from mako_cacheplug.template.identity import identity
+from mako_cacheplug.template.identity import ordered_settings
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
@@ -60,6 +62,7 @@ _log = logging.getLogger(__name__)
 
 _LIBRARY: Final = "_mako_cacheplug_library"
 _OWN_PART: Final = "_mako_cacheplug_own_part"
+_GET_TEMPLATE: Final = TemplateLookup.get_template
 _Creator = FunctionType
 _Origin = tuple[Any, FragmentPlan, Edition]
 """The context that a fragment is called in, and how it is cached."""
@@ -407,7 +410,9 @@ def library_in(context: Any, template: Template) -> Library:
     lookup = template.lookup if top is None else top.lookup
     library = getattr(lookup, _LIBRARY, None)
     if library is None or library.lookup is not lookup:
-        library = Library(lookup, own_part, loaded_template)
+        find = getattr(lookup, "get_template", None)
+        asks = getattr(find, "__func__", None) is not _GET_TEMPLATE
+        library = Library(lookup, own_part, loaded_template, asks=asks)
         with contextlib.suppress(AttributeError):
             # It lives as long as the lookup, and one copy is not another's.
             setattr(lookup, _LIBRARY, library)
@@ -442,16 +447,16 @@ def own_part(template: Template) -> OwnPart:
 
 
 def _read_own_part(template: Template) -> OwnPart:
-    uri = own_uri(template.uri, template.filename)
+    has_lookup = template.lookup is not None
+    uri = own_uri(template.uri, template.filename, has_lookup)
     code = compiled_code(template)
     source = _source(template)
     base = template.module._template_uri
     if not code or source is None:
         told = identity(uri, uuid.uuid4().hex, "")
         return OwnPart(told, uri, base, (), False)
-    return OwnPart(
-        identity(uri, source, code), uri, base, *read_needs(code, source)
-    )
+    told = identity(uri, source, code, ordered_settings(template))
+    return OwnPart(told, uri, base, *read_needs(code, source))
 
 
 def _source(template: Template) -> str | None:

@@ -8,10 +8,13 @@ edited.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +49,10 @@ class OwnPart(NamedTuple):
     is_open: bool
     """Whether an expression says what it inherits or takes from."""
 
+    of_others: tuple[str, ...] = ()
+    """Those of *needs* that can be relative to a template that needs this
+    one."""
+
 
 class Version(NamedTuple):
     """What a template is at a time, with all that it needs."""
@@ -57,8 +64,9 @@ class Version(NamedTuple):
     """The templates that it needs, directly or not, by uri: what each of
     them is by itself."""
 
-    known_as: Mapping[str, str]
-    """The same by the uri that each of them has itself."""
+    known_as: Mapping[str, Collection[str]]
+    """The same by the uri that each of them has itself, which several can
+    share."""
 
     is_open: bool
     """Whether the template, or one that it needs, leaves to an expression
@@ -78,9 +86,12 @@ class Library:
     :param loaded: returns the template that the lookup holds under a uri
         without looking at its file; ``None`` if it holds none.
     :param clock: monotonic seconds.
+    :param asks: whether the lookup is asked each time: it has a way of its
+        own to find templates, which can depend on anything.
     """
 
     CHECK_SECONDS: Final = 1.0
+    MOST_SEEN: Final = 4096
 
     def __init__(
         self,
@@ -88,13 +99,17 @@ class Library:
         own_part: Callable[[Template], OwnPart],
         loaded: Callable[[Any, str], Template | None],
         clock: Callable[[], float] = time.monotonic,
+        asks: bool = False,
     ):
         self.lookup = lookup
         self._checks = bool(getattr(lookup, "filesystem_checks", True))
         self._own_part = own_part
         self._loaded = loaded
         self._clock = clock
-        self._checked_at: dict[str, float] = {}
+        self._asks = asks
+        # By uri: when its file was looked at, and what was seen last.  The
+        # lookup can have let go of it since, or know it by another name.
+        self._seen: dict[str, tuple[float, str]] = {}
 
     def version_of(
         self,
@@ -110,10 +125,11 @@ class Library:
         own = self._own_part(template)
         is_open = own.is_open
         members: dict[str, str] = {}
-        known_as: dict[str, str] = {}
+        known_as: dict[str, set[str]] = {}
+        parts = [own]
         waiting = deque(self._absolute(own.base, (*own.needs, *more)))
         waiting.extend(chosen)
-        while waiting:
+        while waiting := waiting or self._of_others(parts, members):
             uri = waiting.popleft()
             if uri in members:
                 continue
@@ -121,9 +137,11 @@ class Library:
             member = self._find(uri)
             if member is not None:
                 part = self._own_part(member)
-                members[uri] = known_as[member.uri] = part.identity
+                members[uri] = part.identity
+                known_as.setdefault(member.uri, set()).add(part.identity)
                 is_open = is_open or part.is_open
                 waiting.extend(self._absolute(part.base, part.needs))
+                parts.append(part)
         if not members:
             return Version(own.identity, members, known_as, is_open)
         told = [keys.join(*pair) for pair in sorted(members.items())]
@@ -131,6 +149,20 @@ class Library:
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
         identity = keys.join(own.uri, digest)
         return Version(identity, members, known_as, is_open)
+
+    def _of_others(
+        self, parts: Iterable[OwnPart], members: Collection[str]
+    ) -> deque[str]:
+        """Return what is relative to a template that is not known.
+
+        It can be any of those that have been found to belong together.
+        """
+        found: deque[str] = deque()
+        uris = {uri for part in parts for uri in part.of_others}
+        if uris:
+            for base in {part.base for part in parts}:
+                found.extend(self._absolute(base, uris))
+        return deque(uri for uri in found if uri not in members)
 
     def is_current(self, version: Version, *, checking: bool = True) -> bool:
         """Tell whether nothing that *version* needs has changed.
@@ -140,28 +172,45 @@ class Library:
         """
         now = self._clock()
         for uri, known in version.members.items():
-            if checking and self._is_time(uri, now):
-                member = self._get(uri)
+            if self._asks or (checking and self._is_time(uri, now)):
+                found = self._digest(self._get(uri, now))
             else:
                 member = self._loaded(self.lookup, uri)
-                if member is None and (checking or known == _MISSING):
+                if member is not None:
+                    found = self._digest(member)
+                elif checking:
+                    found = self._seen.get(uri, (now, known))[1]
+                elif known == _MISSING:
                     continue
-                if member is None:
-                    member = self._get(uri)
-            if self._digest(member) != known:
+                else:
+                    found = self._digest(self._get(uri))
+            if found != known:
                 return False
         return True
 
+    def has(self, uri: str, identities: Collection[str]) -> bool:
+        """Tell whether it is one of *identities* that is found by *uri*."""
+        return self._digest(self._find(uri)) in identities
+
     def _find(self, uri: str) -> Template | None:
-        if self._is_time(uri, self._clock()):
-            return self._get(uri)
+        now = self._clock()
+        if self._asks or self._is_time(uri, now):
+            return self._get(uri, now)
         return self._loaded(self.lookup, uri) or self._get(uri)
 
-    def _get(self, uri: str) -> Template | None:
+    def _get(self, uri: str, now: float | None = None) -> Template | None:
+        """Return what the lookup has, and remember it.
+
+        :param now: ``None`` if this does not count as a look at the file.
+        """
         try:
-            return self.lookup.get_template(uri)
+            member = self.lookup.get_template(uri)
         except Exception:  # not there, or whatever is wrong with its source
-            return None
+            member = None
+        if now is None:
+            now = self._seen.get(uri, (-math.inf, ""))[0]
+        self._remember(uri, now, self._digest(member))
+        return member
 
     def _digest(self, member: Template | None) -> str:
         return _MISSING if member is None else self._own_part(member).identity
@@ -169,14 +218,26 @@ class Library:
     def _absolute(self, base: str, uris: Iterable[str]) -> list[str]:
         if self.lookup is None:
             return []
-        return [self.lookup.adjust_uri(uri, base) for uri in uris if uri]
+        found: list[str] = []
+        for uri in filter(None, uris):
+            # Whatever raises here raises in Mako too, if it gets there.
+            with contextlib.suppress(Exception):
+                found.append(self.lookup.adjust_uri(uri, base))
+        return found
 
     def _is_time(self, uri: str, now: float) -> bool:
         """Tell whether the file behind *uri* is to be looked at now."""
-        last = self._checked_at.get(uri)
-        if last is not None and (
-            not self._checks or now - last < self.CHECK_SECONDS
-        ):
+        last = self._seen.get(uri)
+        if last is None:
+            return True
+        if not self._checks or now - last[0] < self.CHECK_SECONDS:
             return False
-        self._checked_at[uri] = now
+        # Other threads do not look meanwhile.
+        self._remember(uri, now, last[1])
         return True
+
+    def _remember(self, uri: str, now: float, seen: str) -> None:
+        if uri not in self._seen and len(self._seen) >= self.MOST_SEEN:
+            # Uris can be without end, where an option computes them.
+            self._seen.clear()
+        self._seen[uri] = now, seen

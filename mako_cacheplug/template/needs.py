@@ -28,6 +28,9 @@ _BY_POSITION: Final = {
 _BY_KEYWORD: Final = "templateuri"
 """The argument for a namespace's."""
 
+_OWN: Final = ("local", "runtime")
+"""What takes a uri as relative to the template itself."""
+
 _INHERITS: Final = "_inherit_from"
 
 _ANY: Final = re.compile(
@@ -49,6 +52,10 @@ class Needs(NamedTuple):
     """Whether an expression says what it inherits, or what one of its
     namespaces is."""
 
+    of_others: tuple[str, ...] = ()
+    """Those of the uris that it names to another namespace than its own,
+    such as ``self``: they can be relative to the page that inherits it."""
+
 
 def read_needs(code: str, source: str) -> Needs:
     """Return what a template needs.
@@ -57,6 +64,7 @@ def read_needs(code: str, source: str) -> Needs:
     :param source: what the author wrote.
     """
     found: dict[str, None] = {}
+    of_others: dict[str, None] = {}
     is_open = False
     if _ANY.search(code):
         for node in ast.walk(parse(code)):
@@ -67,11 +75,13 @@ def read_needs(code: str, source: str) -> Needs:
                 uri = _literal(target)
                 if uri:
                     found[uri] = None
+                    if not _is_own(node):
+                        of_others[uri] = None
                 elif uri is None and _is_for_all(node):
                     is_open = True
     for match in _DECLARED.finditer(source):
         found.update(dict.fromkeys((match[1] or match[2] or "").split()))
-    return Needs(tuple(found), is_open)
+    return Needs(tuple(found), is_open, tuple(of_others))
 
 
 def _target(call: ast.Call) -> ast.expr | None:
@@ -98,3 +108,10 @@ def _is_for_all(call: ast.Call) -> bool:
     return any(k.arg == _BY_KEYWORD for k in call.keywords) or (
         isinstance(function, ast.Attribute) and function.attr == _INHERITS
     )
+
+
+def _is_own(call: ast.Call) -> bool:
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        function = function.value
+    return isinstance(function, ast.Name) and function.id in _OWN
