@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cached_sites import Ticks
+from dogpile.cache import make_region
 from mako.lookup import TemplateLookup
 from mako.template import Template
 from markupsafe import Markup
@@ -22,6 +23,7 @@ from mako_cacheplug.template import holes
 
 USE = "<%! from mako_cacheplug import hole %>"
 CACHED = '<%page cached="True"/>'
+OF_DOGPILE = 'cache_impl="dogpile.cache" cache_region="theirs"'
 WHO = '<%def name="who(*a, **k)">Hi ${user}${a or ""}${k or ""}</%def>'
 
 
@@ -480,6 +482,121 @@ def test_content_around_a_page_is_not_a_holes(url: str) -> None:
         },
     )
     assert [site.show("a") for _ in range(2)] == ["none"] * 2
+
+
+FOREIGN = ['cache_impl="beaker" cache_type="memory"', OF_DOGPILE]
+
+
+@pytest.mark.parametrize("options", FOREIGN)
+@pytest.mark.parametrize("body", ["${hole(who)}", "Hi ${user}${nocache()}"])
+@pytest.mark.parametrize("around", ["", CACHED])
+def test_another_plugin_stores_no_hole(
+    options: str, body: str, around: str
+) -> None:
+    region = make_region().configure("dogpile.cache.memory")
+    site = Site("memory://", {})
+    site.lookup.template_args["cache_args"] = {
+        "url": "memory://?max_entries=6002",
+        "regions": {"theirs": region},
+    }
+    site.lookup.put_string(
+        "/page",
+        "<%! from mako_cacheplug import hole, nocache %>"
+        + WHO
+        + around
+        + f'<%def name="f()" cached="True" {options}>'
+        + "${tick()} "
+        + body
+        + "</%def>${f()}",
+    )
+    for number, user in enumerate(("ann", "bob"), start=1):
+        assert site.show(user) == f"{number} Hi {user}"
+
+
+@pytest.mark.parametrize("options", FOREIGN)
+def test_another_plugin_stores_the_rest(options: str) -> None:
+    region = make_region().configure("dogpile.cache.memory")
+    site = Site("memory://", {})
+    site.lookup.template_args["cache_args"] = {
+        "url": "memory://?max_entries=6003",
+        "regions": {"theirs": region},
+    }
+    site.lookup.put_string(
+        "/page",
+        USE
+        + WHO
+        + '<%def name="in_it()" cached="True" cache_tags="t">i${tick()}</%def>'
+        f'<%def name="f()" cached="True" {options}>'
+        "f${tick()}${in_it()}</%def>" + CACHED + "${f()} ${hole(who)}",
+    )
+    assert site.show("ann") == "f1i2 Hi ann"
+    assert site.show("bob") == "f1i2 Hi bob"
+    site.lookup.get_template("/page").cache.impl.invalidate_tags("t")
+    assert site.show("bob") == "f1i2 Hi bob"
+
+
+def test_a_hole_in_another_render_is_that_ones(url: str) -> None:
+    """Its buffers are as many, and others."""
+    site = Site(
+        url,
+        {
+            "/mail": WHO
+            + '<%def name="f()" buffered="True">${hole(who)}</%def>${f()}!',
+            "/page": '<%page cached="True" cache_depends="/mail"/>'
+            "${tick()}[${mail()}]",
+        },
+    )
+    mail = site.lookup.get_template("/mail")
+    for number, user in enumerate(("ann", "bob"), start=1):
+        shown = site.show(user, mail=lambda: mail.render(user="carl"))
+        assert shown == f"{number}[Hi carl!]"
+
+
+def test_arguments_are_those_of_the_call(url: str) -> None:
+    site = Site(
+        url,
+        {
+            "/page": '<%def name="show(row)">${row}</%def>'
+            + CACHED
+            + "<% row = [] %>${tick()}\\\n% for i in range(3):\n"
+            "<% row.append(i) %>${hole(show, row)}\\\n% endfor\n"
+        },
+    )
+    for _ in range(2):
+        assert site.show("ann") == "1[0][0, 1][0, 1, 2]"
+
+
+PARTIALS = ["partial(self.who, 7)", "partial(who, 7)", "partial(who, k=7)"]
+
+
+@pytest.mark.parametrize("function", [*PARTIALS, "partial(self.who, k=7)"])
+def test_a_partial_of_ones_own_keeps_its_arguments(
+    function: str, url: str
+) -> None:
+    source = (
+        "<%! from functools import partial %>"
+        + WHO
+        + CACHED
+        + "${tick()}${hole("
+        + function
+        + ")}"
+    )
+    given = "{'k': 7}" if "k=7" in function else "(7,)"
+    site = Site(url, {"/page": source})
+    for number, user in enumerate(("ann", "bob"), start=1):
+        assert site.show(user) == f"{number}Hi {user}{given}"
+
+
+def test_an_argument_can_have_any_name(url: str) -> None:
+    site = Site(
+        url,
+        {
+            "/page": '<%def name="show(function)">${function}${user}</%def>'
+            + CACHED
+            + '${tick()}${hole(show, function="a")}'
+        },
+    )
+    assert [site.show(user) for user in "xy"] == ["1ax", "1ay"]
 
 
 def test_hole_is_exported_where_it_lives() -> None:

@@ -101,9 +101,14 @@ class Ground:
         return _top(self.context)
 
     def is_open(self, context: Any) -> bool:
-        """Tell whether what is written to *context* gets out as it is."""
+        """Tell whether what is written to *context* gets out as it is.
+
+        Another render has other buffers, which may be as many.
+        """
         return (
             not self._closed
+            and self.context is not None
+            and context.caller_stack is self.context.caller_stack
             and self._count_buffers(context) == self._depth + 1
             and not self._is_reshaped()
         )
@@ -312,7 +317,7 @@ def _show(function: Callable[..., object], found: Hole, context: Any) -> str:
     return f"{written}{returned[0]}"
 
 
-def hole(function: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+def hole(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> str:
     """Show a def here, anew at each request, in whatever is cached around.
 
     .. code-block:: mako
@@ -376,15 +381,14 @@ def _resolve(
     if not ground.is_open(context):
         return "a filter, capture or buffer is between them"
     try:
-        codecs.dump_value([list(args), kwargs])
+        # As they are now: the page may go on to change them.
+        given: Any = codecs.load_value(codecs.dump_value([list(args), kwargs]))
     except CodecError as error:
         return f"an argument of {name!r}: {error}"
     if uri == ground.template.uri:
         uri = ""
     top = _top(context)
-    return ground.place(
-        ground.template, top, Hole("", uri, name, list(args), kwargs)
-    )
+    return ground.place(ground.template, top, Hole("", uri, name, *given))
 
 
 def _top(context: Any) -> Any:
@@ -398,9 +402,12 @@ def _find(
     target: object = function
     context: Any = None
     if isinstance(function, functools.partial):
-        # A member of a namespace.
+        # A member of a namespace; if it is the user's, its arguments would
+        # be lost.
         target = function.func
-        context = function.args[0] if function.args else None
+        if len(function.args) != 1 or function.keywords:
+            return None
+        (context,) = function.args
     if not isinstance(target, FunctionType):
         return None
     name = target.__name__.removeprefix("render_")
@@ -413,6 +420,8 @@ def _find(
         context = cell.cell_contents
     uri = target.__globals__.get("_template_uri")
     function_name = f"render_{name}"
+    if target is not function and target.__name__ != function_name:
+        return None
     if uri is None or function_name not in target.__globals__:
         return None
     if function_name not in (target.__name__, *target.__code__.co_names):

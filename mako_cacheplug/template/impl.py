@@ -163,10 +163,10 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             try:
                 plan = self._planner.find(edition, str(defname), creator, kw)
             except ForeignImpl as foreign:
-                impl, handed = self._places.foreign(
+                place = self._places.foreign(
                     foreign, str(defname), vary, tags, context
                 )
-                return impl.get_or_create(key, creator, **handed)
+                return place.get_or_create(key, creator)
         if enabled is None and not plan.enabled:
             return _uncached(creator)
         variant = plan.constant
