@@ -125,7 +125,7 @@ class Editions:
         if edition is None:
             return None
         more: set[str] = set()
-        chosen: set[str] = set()
+        chosen: list[Template] = []
         if depends is not None:
             more = {*options.tag_names(depends, "depends")}
             more -= {*self._own.needs}
@@ -137,13 +137,13 @@ class Editions:
         if not (more or chosen):
             return edition
         version = render.library.version_of(
-            self._template, sorted(more), sorted(chosen)
+            self._template, sorted(more), chosen
         )
         if chosen and not self._began_with(context, version):
             return None
         return self._edition(version, False)
 
-    def _chosen(self, context: Any, version: Version) -> set[str]:
+    def _chosen(self, context: Any, version: Version) -> list[Template]:
         """Return what expressions say that it inherits and takes from."""
         bases: list[Template] = []
         found = [*self._namespaces_of(self._template, context)]
@@ -152,7 +152,12 @@ class Editions:
                 bases.append(template)
         for base in bases[1:]:
             found += [base, *self._namespaces_of(base, context)]
-        return {one.uri for one in found} - {*version.known_as}
+        return [
+            one
+            for one in found
+            if self._own_part(one).identity
+            not in version.known_as.get(one.uri, ())
+        ]
 
     def _begin(self, context: Any, last: _Render | None) -> _Render:
         stack = weakref.ref(context.caller_stack)

@@ -171,3 +171,28 @@ def test_and_an_heir_that_is_included() -> None:
     assert [render(lookup, "/all", tick=tick) for _ in "12"] == ["1 old"] * 2
     lookup.put_string("/pages/side", "new")
     assert render(lookup, "/all", tick=tick) == "2 new"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        """<%inherit file="${context['which']}"/>"""
+        + def_f("${tick()} ${parent.t()}"),
+        """<%namespace name="n" file="${context['which']}"/>"""
+        + def_f("${tick()} ${n.t()}"),
+    ],
+    ids=["inherited", "namespace"],
+)
+def test_what_an_expression_names_by_another_name(source: str) -> None:
+    lookup = site({"/page": source})
+
+    def put(text: str) -> None:
+        source = f'<%def name="t()">{text}</%def>${{next.body()}}'
+        lookup.put_template("/it", Template(source, uri="/x", lookup=lookup))
+
+    tick = Ticks()
+    for text in ("1 old", "2 new"):
+        put(text[2:])
+        for _ in range(2):
+            shown = render(lookup, "/page", tick=tick, which="/it")
+            assert shown == text
