@@ -97,7 +97,7 @@ class Editions:
         )
         """The edition, if the template needs no other and has but one."""
 
-        self._all: dict[str, Edition] = {}
+        self._all: dict[tuple[str, bool], Edition] = {}
         self._render: _Render | None = None
         self._heirs: Heirs | None = None
 
@@ -165,7 +165,9 @@ class Editions:
         edition = last.edition if last and last.library is library else None
         if edition is None or not library.is_current(edition.version):
             version = library.version_of(self._template)
-            edition = self._edition(version, True)
+            # Another lookup's templates are not those that it has alone.
+            is_alone = library.lookup is self._template.lookup
+            edition = self._edition(version, is_alone)
         if not self._began_with(context, edition.version):
             edition = None
         return _Render(stack, library, edition)
@@ -183,12 +185,13 @@ class Editions:
         return True
 
     def _edition(self, version: Version, is_alone: bool) -> Edition:
-        edition = self._all.get(version.identity)
+        known = version.identity, is_alone
+        edition = self._all.get(known)
         if edition is None:
             if len(self._all) >= _KNOWN_EDITIONS:
                 self._all.clear()
             edition = Edition(version, is_alone)
-            edition = self._all.setdefault(version.identity, edition)
+            edition = self._all.setdefault(known, edition)
         return edition
 
     def heirs(self, context: Any) -> Heirs:

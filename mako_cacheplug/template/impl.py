@@ -344,7 +344,8 @@ def _self_of(context: Any, uri: str) -> Any:
 def _namespaces_of(template: Template, context: Any) -> list[Template]:
     """Return the templates that a template's namespaces are in a render.
 
-    They are made where that has not happened yet, as its body would do.
+    Where they have not been made yet, they are made as its body would do, but
+    not kept: the body makes them later, with the variables that it has then.
     """
     module = template.module
     generate = getattr(module, "_mako_generate_namespaces", None)
@@ -352,9 +353,25 @@ def _namespaces_of(template: Template, context: Any) -> list[Template]:
         return []
     found = _made_namespaces(module, context)
     if not found:
+        context = _stand_in(context)
         generate(context)
         found = _made_namespaces(module, context)
     return [one.template for one in found if hasattr(one, "template")]
+
+
+def _stand_in(context: Any) -> Any:
+    """Return a context like *context*, in which namespaces can be made.
+
+    They are entered in neither its own nor the ``self`` of the render.
+    """
+    copied = context._copy()
+    copied.namespaces = {}
+    top = context.get("self")
+    if top is not None:
+        # Not copy.copy(): a namespace answers for whatever it is asked.
+        copied._data["self"] = other = object.__new__(type(top))
+        vars(other).update(vars(top))
+    return copied
 
 
 def _made_namespaces(module: Any, context: Any) -> list[Any]:
