@@ -438,17 +438,19 @@ def _read_own_part(template: Template) -> OwnPart:
     has_lookup = template.lookup is not None
     uri = own_uri(template.uri, template.filename, has_lookup)
     code = compiled_code(template)
-    source = _source(template)
     base = template.module._template_uri
-    if not code or source is None:
+    if not code:
         told = identity(uri, uuid.uuid4().hex, "")
         return OwnPart(told, uri, base, (), False)
-    told = identity(uri, source, code, ordered_settings(template))
+    source, is_its_own = _source(template)
+    told = identity(
+        uri, source if is_its_own else None, code, ordered_settings(template)
+    )
     return OwnPart(told, uri, base, *read_needs(code, source))
 
 
-def _source(template: Template) -> str | None:
-    """Return what the author wrote, or ``None`` if it is not that any more.
+def _source(template: Template) -> tuple[str, bool]:
+    """Return what the author wrote, and whether that is what runs.
 
     "" where only the module is left.
     """
@@ -456,18 +458,17 @@ def _source(template: Template) -> str | None:
     path = getattr(info, "template_filename", None)
     try:
         # A file is read only now, and may be newer than what runs.
-        if (
+        is_its_own = not (
             path
             and info.template_source is None
             and os.stat(path).st_mtime > template.module._modified_time
-        ):
-            return None
+        )
         source = info.source
     except (AttributeError, OSError, TypeError):
-        return ""
+        return "", True
     if isinstance(source, bytes):
-        return source.decode("utf-8", "surrogateescape")
-    return str(source)
+        source = source.decode("utf-8", "surrogateescape")
+    return str(source), is_its_own
 
 
 def compiled_code(template: Template) -> str:
