@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,22 @@ def test_it_is_of_what_runs_and_not_of_what_the_file_has_become(
     page.write_text("${two}${one}")
     new = make(way, folder, "others")
     assert template_identity(old) != template_identity(new)
+
+
+def test_where_its_file_is_dated_in_the_future_the_module_counts(
+    folder: Path,
+) -> None:
+    page = folder / "page.html"
+
+    def found(text: str) -> str:
+        page.write_text(text)
+        later = time.time() + 3600
+        os.utime(page, (later, later))
+        return template_identity(make("lookup", folder))
+
+    before = found("Tom beats Ann")
+    assert found("Tom beats Ann") == before
+    assert found("Ann beats Tom") != before
 
 
 def test_string_templates_of_one_source_share_it() -> None:

@@ -97,7 +97,7 @@ class Editions:
         )
         """The edition, if the template needs no other and has but one."""
 
-        self._all: dict[str, Edition] = {}
+        self._all: dict[tuple[str, bool], Edition] = {}
         self._render: _Render | None = None
         self._heirs: Heirs | None = None
 
@@ -125,7 +125,7 @@ class Editions:
         if edition is None:
             return None
         more: set[str] = set()
-        chosen: set[str] = set()
+        chosen: list[Template] = []
         if depends is not None:
             more = {*options.tag_names(depends, "depends")}
             more -= {*self._own.needs}
@@ -137,13 +137,13 @@ class Editions:
         if not (more or chosen):
             return edition
         version = render.library.version_of(
-            self._template, sorted(more), sorted(chosen)
+            self._template, sorted(more), chosen
         )
         if chosen and not self._began_with(context, version):
             return None
         return self._edition(version, False)
 
-    def _chosen(self, context: Any, version: Version) -> set[str]:
+    def _chosen(self, context: Any, version: Version) -> list[Template]:
         """Return what expressions say that it inherits and takes from."""
         bases: list[Template] = []
         found = [*self._namespaces_of(self._template, context)]
@@ -152,7 +152,12 @@ class Editions:
                 bases.append(template)
         for base in bases[1:]:
             found += [base, *self._namespaces_of(base, context)]
-        return {one.uri for one in found} - {*version.known_as}
+        return [
+            one
+            for one in found
+            if self._own_part(one).identity
+            not in version.known_as.get(one.uri, ())
+        ]
 
     def _begin(self, context: Any, last: _Render | None) -> _Render:
         stack = weakref.ref(context.caller_stack)
@@ -160,7 +165,9 @@ class Editions:
         edition = last.edition if last and last.library is library else None
         if edition is None or not library.is_current(edition.version):
             version = library.version_of(self._template)
-            edition = self._edition(version, True)
+            # Another lookup's templates are not those that it has alone.
+            is_alone = library.lookup is self._template.lookup
+            edition = self._edition(version, is_alone)
         if not self._began_with(context, edition.version):
             edition = None
         return _Render(stack, library, edition)
@@ -178,12 +185,13 @@ class Editions:
         return True
 
     def _edition(self, version: Version, is_alone: bool) -> Edition:
-        edition = self._all.get(version.identity)
+        known = version.identity, is_alone
+        edition = self._all.get(known)
         if edition is None:
             if len(self._all) >= _KNOWN_EDITIONS:
                 self._all.clear()
             edition = Edition(version, is_alone)
-            edition = self._all.setdefault(version.identity, edition)
+            edition = self._all.setdefault(known, edition)
         return edition
 
     def heirs(self, context: Any) -> Heirs:

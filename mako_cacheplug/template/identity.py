@@ -38,20 +38,23 @@ _BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
 
 def identity(
-    uri: str, source: str, code: str, settings: Iterable[str] = ()
+    uri: str, source: str | None, code: str, settings: Iterable[str] = ()
 ) -> str:
     """Return a text that no other template has.
 
     :param uri: as from :func:`own_uri`.
-    :param source: what the author wrote.
+    :param source: what the author wrote; ``None`` if that is not known.
     :param code: the module that Mako generated; the order of its words does
-        not count.
+        not count, unless it is all that there is: then another process may
+        have another text for the same template.
     :param settings: as from :func:`ordered_settings`.
     """
     told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
     told = _ADDRESS.sub("__anon", told)
     words = sorted(_BETWEEN_WORDS.split(told))
-    whole = keys.join(source, " ".join(words), *settings)
+    whole = keys.join(
+        told if source is None else source, " ".join(words), *settings
+    )
     data = whole.encode("utf-8", "surrogatepass")
     return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
 

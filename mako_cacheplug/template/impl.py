@@ -351,7 +351,8 @@ def _self_of(context: Any, uri: str) -> Any:
 def _namespaces_of(template: Template, context: Any) -> list[Template]:
     """Return the templates that a template's namespaces are in a render.
 
-    They are made where that has not happened yet, as its body would do.
+    Where they have not been made yet, they are made as its body would do, but
+    not kept: the body makes them later, with the variables that it has then.
     """
     module = template.module
     generate = getattr(module, "_mako_generate_namespaces", None)
@@ -359,9 +360,25 @@ def _namespaces_of(template: Template, context: Any) -> list[Template]:
         return []
     found = _made_namespaces(module, context)
     if not found:
+        context = _stand_in(context)
         generate(context)
         found = _made_namespaces(module, context)
     return [one.template for one in found if hasattr(one, "template")]
+
+
+def _stand_in(context: Any) -> Any:
+    """Return a context like *context*, in which namespaces can be made.
+
+    They are entered in neither its own nor the ``self`` of the render.
+    """
+    copied = context._copy()
+    copied.namespaces = {}
+    top = context.get("self")
+    if top is not None:
+        # Not copy.copy(): a namespace answers for whatever it is asked.
+        copied._data["self"] = other = object.__new__(type(top))
+        vars(other).update(vars(top))
+    return copied
 
 
 def _made_namespaces(module: Any, context: Any) -> list[Any]:
@@ -450,17 +467,19 @@ def _read_own_part(template: Template) -> OwnPart:
     has_lookup = template.lookup is not None
     uri = own_uri(template.uri, template.filename, has_lookup)
     code = compiled_code(template)
-    source = _source(template)
     base = template.module._template_uri
-    if not code or source is None:
+    if not code:
         told = identity(uri, uuid.uuid4().hex, "")
         return OwnPart(told, uri, base, (), False)
-    told = identity(uri, source, code, ordered_settings(template))
+    source, is_its_own = _source(template)
+    told = identity(
+        uri, source if is_its_own else None, code, ordered_settings(template)
+    )
     return OwnPart(told, uri, base, *read_needs(code, source))
 
 
-def _source(template: Template) -> str | None:
-    """Return what the author wrote, or ``None`` if it is not that any more.
+def _source(template: Template) -> tuple[str, bool]:
+    """Return what the author wrote, and whether that is what runs.
 
     "" where only the module is left.
     """
@@ -468,18 +487,17 @@ def _source(template: Template) -> str | None:
     path = getattr(info, "template_filename", None)
     try:
         # A file is read only now, and may be newer than what runs.
-        if (
+        is_its_own = not (
             path
             and info.template_source is None
             and os.stat(path).st_mtime > template.module._modified_time
-        ):
-            return None
+        )
         source = info.source
     except (AttributeError, OSError, TypeError):
-        return ""
+        return "", True
     if isinstance(source, bytes):
-        return source.decode("utf-8", "surrogateescape")
-    return str(source)
+        source = source.decode("utf-8", "surrogateescape")
+    return str(source), is_its_own
 
 
 def compiled_code(template: Template) -> str:

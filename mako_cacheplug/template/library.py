@@ -115,12 +115,13 @@ class Library:
         self,
         template: Template,
         more: Iterable[str] = (),
-        chosen: Iterable[str] = (),
+        chosen: Iterable[Template] = (),
     ) -> Version:
         """Return what *template* is now.
 
         :param more: uris that it also needs, relative to its own.
-        :param chosen: the same, as the lookup knows them.
+        :param chosen: templates that it also needs, which the lookup can
+            hold by other names than their own.
         """
         own = self._own_part(template)
         is_open = own.is_open
@@ -128,7 +129,17 @@ class Library:
         known_as: dict[str, set[str]] = {}
         parts = [own]
         waiting = deque(self._absolute(own.base, (*own.needs, *more)))
-        waiting.extend(chosen)
+        unfound: list[str] = []
+        for one in chosen:
+            part = self._own_part(one)
+            if self.has(one.uri, (part.identity,)):
+                waiting.append(one.uri)
+                continue
+            unfound.append(part.identity)
+            known_as.setdefault(one.uri, set()).add(part.identity)
+            is_open = is_open or part.is_open
+            waiting.extend(self._absolute(part.base, part.needs))
+            parts.append(part)
         while waiting := waiting or self._of_others(parts, members):
             uri = waiting.popleft()
             if uri in members:
@@ -142,9 +153,10 @@ class Library:
                 is_open = is_open or part.is_open
                 waiting.extend(self._absolute(part.base, part.needs))
                 parts.append(part)
-        if not members:
+        if not (members or unfound):
             return Version(own.identity, members, known_as, is_open)
         told = [keys.join(*pair) for pair in sorted(members.items())]
+        told += [keys.join("", one) for one in sorted({*unfound})]
         text = "".join([own.identity, *told]).encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=16).hexdigest()
         identity = keys.join(own.uri, digest)

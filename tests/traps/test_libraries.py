@@ -171,3 +171,70 @@ def test_and_an_heir_that_is_included() -> None:
     assert [render(lookup, "/all", tick=tick) for _ in "12"] == ["1 old"] * 2
     lookup.put_string("/pages/side", "new")
     assert render(lookup, "/all", tick=tick) == "2 new"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        """<%inherit file="${context['which']}"/>"""
+        + def_f("${tick()} ${parent.t()}"),
+        """<%namespace name="n" file="${context['which']}"/>"""
+        + def_f("${tick()} ${n.t()}"),
+    ],
+    ids=["inherited", "namespace"],
+)
+def test_what_an_expression_names_by_another_name(source: str) -> None:
+    lookup = site({"/page": source})
+
+    def put(text: str) -> None:
+        source = f'<%def name="t()">{text}</%def>${{next.body()}}'
+        lookup.put_template("/it", Template(source, uri="/x", lookup=lookup))
+
+    tick = Ticks()
+    for text in ("1 old", "2 new"):
+        put(text[2:])
+        for _ in range(2):
+            shown = render(lookup, "/page", tick=tick, which="/it")
+            assert shown == text
+
+
+@pytest.mark.parametrize("has_lookup", [True, False])
+def test_an_invalidation_reaches_what_another_lookup_shows(
+    has_lookup: bool,
+) -> None:
+    own = site({"/x": "own"}) if has_lookup else None
+    source = CACHED + '${tick()} <%include file="/x"/>'
+    template = Template(
+        source, uri="/part", lookup=own, cache_impl="cacheplug"
+    )
+    lookup = site({"/x": "x", "/page": '<%include file="/part"/>'})
+    lookup.put_template("/part", template)
+    tick = Ticks()
+    for number in "12":
+        for _ in range(2):
+            assert render(lookup, "/page", tick=tick) == f"{number} x"
+        template.cache.invalidate_body()
+
+
+@pytest.mark.parametrize("options", ["", 'inheritable="True"'])
+def test_a_namespace_s_variables_are_those_where_it_is_used(
+    options: str,
+) -> None:
+    source = (
+        f"""<%namespace name="n" file="${{context['which']}}" {options}/>"""
+        '<%def name="before()" cached="True">${tick()}</%def>'
+        '<%def name="after()">${n.show()}</%def>'
+        "${before()} <% x = 2; which = '/b' %>${after()}"
+    )
+    lookup = site(
+        {
+            "/page": source,
+            "/a": '<%def name="show()">a ${x}</%def>',
+            "/b": '<%def name="show()">b ${x}</%def>',
+        }
+    )
+    tick = Ticks()
+    expected = Template(source, lookup=lookup, cache_enabled=False)
+    for _ in range(2):
+        assert render(lookup, "/page", tick=tick, which="/a") == "1 b 2"
+    assert expected.render(tick=tick, which="/a") == "2 b 2"
