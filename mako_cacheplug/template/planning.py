@@ -15,6 +15,7 @@ from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import argument_cells
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import uses_caller
+from mako_cacheplug.template.scan import Around
 from mako_cacheplug.template.scan import fragment_name
 
 __all__ = ["Planner"]
@@ -81,11 +82,11 @@ class Planner:
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
         name = fragment_name(creator.__qualname__)
-        around: frozenset[str] = frozenset()
+        around = Around()
         if "." in name:
             scanned = places.scanned()
             name = scanned.name_at(name, creator.__code__.co_firstlineno)
-            around = scanned.variables_around(name)
+            around = scanned.around(name)
         places.remember(name, kw)
         return FragmentPlan(
             kw,

@@ -10,18 +10,30 @@ import ast
 import dataclasses
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from typing import NamedTuple
 
 from mako_cacheplug.template.heirs import HeirUse
 
-__all__ = ["DEFNAME", "Fragment", "Scan", "fragment_name", "parse", "scan"]
+__all__ = [
+    "DEFNAME",
+    "Around",
+    "Fragment",
+    "Function",
+    "Scan",
+    "fragment_name",
+    "parse",
+    "scan",
+]
 
 _CALL: Final = "_ctx_get_or_create"
 DEFNAME: Final = "__M_defname"
 
 _parsing: Final = threading.Lock()
 _GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
+_LOCAL_DEF: Final = "return render_{}(context"
 _CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})
 
 
@@ -58,6 +70,30 @@ class Fragment:
     """Whether its caller gets what it shows, and may do anything to it."""
 
 
+class Function(NamedTuple):
+    """One that is defined in a function of the generated module."""
+
+    name: str
+    line: int
+    """Its first, with decorators, as in its code."""
+
+    is_authors: bool
+    """Whether it stands in a Python block; else Mako made it of a tag."""
+
+    has_defaults: bool
+    """Whether an argument has a default that is no constant."""
+
+
+class Around(NamedTuple):
+    """What a nested fragment can see of the functions around it."""
+
+    variables: frozenset[str] = frozenset()
+    """Their arguments and what they assign."""
+
+    functions: Mapping[tuple[str, int], Function] = MappingProxyType({})
+    """What they define, by name and line."""
+
+
 class Scan(NamedTuple):
     """What a generated module holds."""
 
@@ -70,6 +106,10 @@ class Scan(NamedTuple):
     variables: dict[str, frozenset[str]]
     """For each function, by its name with those around it, its arguments
     and what it assigns; not what it takes from the context."""
+
+    defined: dict[str, list[Function]]
+    """For each function, by its name with those around it, which it
+    defines."""
 
     is_heirs: HeirUse
     """Tells of a function, by its name with those around it, whether what it
@@ -97,12 +137,19 @@ class Scan(NamedTuple):
                 return fragment.name
         return name
 
-    def variables_around(self, name: str) -> frozenset[str]:
-        """Return the variables of all functions around *name*."""
+    def around(self, name: str) -> Around:
+        """Return what all functions around the fragment *name* hold."""
         path = name.split(".")[:-1]
-        around = (".".join(path[: n + 1]) for n in range(len(path)))
-        found: frozenset[str] = frozenset()
-        return found.union(*(self.variables.get(a, ()) for a in around))
+        paths = [".".join(path[: n + 1]) for n in range(len(path))]
+        none: frozenset[str] = frozenset()
+        return Around(
+            none.union(*(self.variables.get(p, ()) for p in paths)),
+            {
+                (function.name, function.line): function
+                for p in paths
+                for function in self.defined.get(p, ())
+            },
+        )
 
 
 def fragment_name(qualname: str) -> str:
@@ -127,6 +174,7 @@ def scan(code: str) -> Scan:
         scanner.found,
         frozenset(scanner.functions),
         variables,
+        scanner.defined,
         HeirUse(module),
     )
 
@@ -150,16 +198,47 @@ class _Scanner(ast.NodeVisitor):
         self.functions: set[str] = set()
         self._times: dict[str, int] = {}
         self.variables: dict[str, set[str]] = {}
+        self.defined: dict[str, list[Function]] = {}
         self._path: list[str] = []
         # A cached function is followed by what Mako puts in its place.
         self._pairs: dict[str, list[ast.FunctionDef]] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # ast's name
         self.functions.add(node.name)
+        self.defined.setdefault(".".join(self._path), []).append(
+            _described(node)
+        )
         self._path.append(node.name)
         self._pairs.setdefault(".".join(self._path), []).append(node)
         self.generic_visit(node)
         self._path.pop()
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._note(node.name)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # ast's name
+        self._note(node.name)
+        # Its methods do not see what is assigned in it.
+        self._path.append(node.name)
+        self.generic_visit(node)
+        self._path.pop()
+
+    def visit_alias(self, node: ast.alias) -> None:  # ast's name
+        self._note(node.asname or node.name.partition(".")[0])
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:  # ast's name
+        self._note_match(node, node.name)
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:  # ast's name
+        self._note_match(node, node.name)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:  # ast's
+        self._note_match(node, node.rest)
+
+    def _note_match(self, node: ast.pattern, name: str | None) -> None:
+        if name:
+            self._note(name)
+        self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
         self._note(node.arg)
@@ -221,6 +300,25 @@ class _Scanner(ast.NodeVisitor):
                 place is None or ast.unparse(place.body[-1]) != "return ''",
             )
         )
+
+
+def _described(node: ast.FunctionDef) -> Function:
+    args = node.args
+    defaults = [*args.defaults, *filter(None, args.kw_defaults)]
+    first = node.decorator_list[0] if node.decorator_list else node
+    # All that Mako makes of a tag writes, or calls the tag's own function.
+    is_makos = ast.unparse(node.body[-1]).startswith(
+        _LOCAL_DEF.format(node.name)
+    ) or any(
+        isinstance(inner, ast.Name) and inner.id.startswith("__M_")
+        for inner in ast.walk(node)
+    )
+    return Function(
+        node.name,
+        first.lineno,
+        not is_makos,
+        not all(isinstance(one, ast.Constant) for one in defaults),
+    )
 
 
 def _is_reshaped(function: ast.FunctionDef | None) -> bool:

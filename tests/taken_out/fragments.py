@@ -37,7 +37,12 @@ def _no_arguments() -> None:
     "_given[the variable of a loop]",
 )
 def _no_variables() -> None:
-    replace(Scan, "variables_around", lambda self, name: frozenset())
+    whole = Scan.around
+    replace(
+        Scan,
+        "around",
+        lambda self, name: whole(self, name)._replace(variables=frozenset()),
+    )
 
 
 @mechanism(

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+from cached_sites import page
+from cached_sites import Ticks
+from mako.template import Template
+
 from mako_cacheplug import labels
 
 
@@ -27,3 +34,126 @@ def test_each_of_many_labels_is_not_looked_for_among_all() -> None:
     assert labels._have(pairs, expected)
     assert Compared.count < 3 * len(expected)
     assert not labels._have(pairs[1:], expected)
+
+
+# -- what is around a nested fragment ----------------------------------------
+
+CLOSED_OVER = {
+    "a default": '<%def name="h(x=u)">${x}</%def>'
+    '<%def name="c()" cached="True">${h()}</%def>${c()}',
+    "what a decorator made": '<%def name="h()" decorator="shown">${u}</%def>'
+    '<%def name="c()" cached="True">${h()}</%def>${c()}',
+    "what a decorator was given": '<%def name="h()" decorator="says(u)">'
+    '</%def><%def name="c()" cached="True">${h()}</%def>${c()}',
+    "two decorated": '<%def name="g()" decorator="says(0)"></%def>'
+    '<%def name="h()" decorator="says(u)"></%def>'
+    '<%def name="c()" cached="True">${g()}${h()}</%def>${c()}',
+    "a function's default": """<%
+def g(w=u): return w
+%><%block cached="True">${g()}</%block>""",
+    "a function's keyword": """<%
+def g(*, w=u): return w
+%><%block cached="True">${g()}</%block>""",
+    "a decorated function": """<%
+@functools.lru_cache
+def g(): return u
+%><%block cached="True">${g()}</%block>""",
+    "a function of two": """<%
+w = u * 2
+if u == 1:
+    def g(): return 1
+else:
+    def g(): return w
+%><%block cached="True">${g()}</%block>""",
+    "a class": """<%
+w = u * 2
+class G:
+    __str__ = lambda s: str(w)
+%><%block cached="True">${G()}</%block>""",
+    "an import": """<%
+if u == 1:
+    import json as m
+else:
+    import math as m
+%><%block cached="True">${m.__name__}</%block>""",
+    "an import from": """<%
+if u == 1:
+    from json import dumps as m
+else:
+    from json import loads as m
+%><%block cached="True">${m.__name__}</%block>""",
+    "match": """<%
+match {"id": u, "more": 1}:
+    case {"id": uid}: pass
+%><%block cached="True">${uid}</%block>""",
+    "the rest of a match": """<%
+match {"id": 0, "more": u}:
+    case {"id": 0, **uid}: pass
+%><%block cached="True">${uid}</%block>""",
+    "a starred match": """<%
+match [0, u]:
+    case [0, *uid]: pass
+%><%block cached="True">${uid}</%block>""",
+}
+
+MODULE = """<%!
+import functools
+
+class shown:
+    def __init__(self, function):
+        self.function = function
+    def __call__(self, context):
+        return self.function()
+
+def says(what):
+    return lambda function: lambda context: str(what)
+%>"""
+
+
+@pytest.mark.parametrize("what", CLOSED_OVER)
+def test_what_a_nested_fragment_sees_tells_its_calls_apart(
+    what: str, url: str
+) -> None:
+    source = (
+        f'{MODULE}<%def name="outer(u)">{CLOSED_OVER[what]}</%def>'
+        "${outer(1)} ${outer(2)} ${outer(1)}"
+    )
+    plain = Template(source, cache_enabled=False).render().split()
+    assert plain[0] != plain[1]
+    template = page(source, url)
+    for _ in range(2):
+        assert template.render().split() == plain
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "<% import json as m %>",
+        "<% from json import dumps as m %>",
+        "<% from decimal import Decimal as m %>",
+        "<%\ndef m(x=1): return x\n%>",
+        '<%def name="m(x=1)">${x}</%def>',
+        '<%def name="m()" decorator="says(1)">x</%def>',
+    ],
+)
+def test_what_is_the_same_in_all_calls_is_cached(seen: str, url: str) -> None:
+    source = (
+        f'{MODULE}<%def name="outer()">{seen}'
+        '<%block cached="True">${tick()}<% m %></%block></%def>${outer()}'
+    )
+    template = page(source, url)
+    tick = Ticks()
+    assert {template.render(tick=tick) for _ in range(3)} == {"1"}
+
+
+def test_a_function_from_the_context_is_not_looked_into(url: str) -> None:
+    template = page(
+        '<%def name="outer()"><%block cached="True">${link()}</%block></%def>'
+        "${outer()}",
+        url,
+    )
+
+    def make(request: object) -> Callable[[], str]:
+        return lambda: str(request is not None)
+
+    assert {template.render(link=make(object())) for _ in range(2)} == {"True"}
