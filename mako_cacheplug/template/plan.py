@@ -30,8 +30,6 @@ from mako_cacheplug.template.scan import Function
 
 __all__ = ["FragmentPlan", "argument_cells", "heirs_token", "uses_caller"]
 
-_NOT_ARGUMENTS: Final = frozenset({"context", "pageargs"})
-
 Cell = tuple[int | Callable[[Any], object], ...]
 """Where an argument is: the way to it through closures, from the creator's,
 by the numbers of their cells; and what is done with what is there."""
@@ -303,7 +301,7 @@ def argument_cells(creator: FunctionType, around: Around) -> tuple[Cell, ...]:
         ):
             cells.append((*path, _defaults))
         for name, content, place in _cells(function, path):
-            if name in _NOT_ARGUMENTS:
+            if name == "context":
                 continue
             if name.startswith("__M_"):
                 follow_cached(content, place, name)
@@ -328,10 +326,10 @@ def argument_cells(creator: FunctionType, around: Around) -> tuple[Cell, ...]:
         return around.functions.get((code.co_name, code.co_firstlineno))
 
     for name, content, place in _cells(creator, ()):
-        if name in around.variables or _is_argument(name):
-            cells.append(place)
-        else:
+        if name.startswith("__M_"):
             follow_cached(content, place, name)
+        elif name not in around.given_by_mako:
+            cells.append(place)
     return tuple(cells)
 
 
@@ -377,10 +375,6 @@ def _mentions(code: CodeType, name: str) -> bool:
         for constant in code.co_consts
         if isinstance(constant, CodeType)
     )
-
-
-def _is_argument(name: str) -> bool:
-    return not name.startswith("__M_") and name not in _NOT_ARGUMENTS
 
 
 def _content(cell: CellType) -> object:

@@ -83,9 +83,10 @@ class Planner:
         region, call, given = places.resolve(kw, where)
         name = fragment_name(creator.__qualname__)
         around = Around()
-        if "." in name:
+        own = creator.__code__
+        if "." in name or "pageargs" in own.co_freevars:
             scanned = places.scanned()
-            name = scanned.name_at(name, creator.__code__.co_firstlineno)
+            name = scanned.name_at(name, own.co_firstlineno)
             around = scanned.around(name)
         places.remember(name, kw)
         return FragmentPlan(

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import threading
 import time
+from collections.abc import Collection
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -32,7 +33,7 @@ _CALL: Final = "_ctx_get_or_create"
 DEFNAME: Final = "__M_defname"
 
 _parsing: Final = threading.Lock()
-_GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
+_PARENT: Final = "context._data['parent']"
 _LOCAL_DEF: Final = "return render_{}(context"
 _CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})
 
@@ -93,6 +94,9 @@ class Around(NamedTuple):
     functions: Mapping[tuple[str, int], Function] = MappingProxyType({})
     """What they define, by name and line."""
 
+    given_by_mako: frozenset[str] = frozenset({"context", "pageargs"})
+    """What a function has as arguments that its author did not write."""
+
 
 class Scan(NamedTuple):
     """What a generated module holds."""
@@ -110,6 +114,9 @@ class Scan(NamedTuple):
     defined: dict[str, list[Function]]
     """For each function, by its name with those around it, which it
     defines."""
+
+    blocks: frozenset[str]
+    """The names of the blocks that have one."""
 
     is_heirs: HeirUse
     """Tells of a function, by its name with those around it, whether what it
@@ -149,6 +156,7 @@ class Scan(NamedTuple):
                 for p in paths
                 for function in self.defined.get(p, ())
             },
+            _given_by_mako(name, self.blocks),
         )
 
 
@@ -167,7 +175,7 @@ def scan(code: str) -> Scan:
     scanner.visit(module)
     variables = {
         name: frozenset(v for v in found if not v.startswith("__M_"))
-        - _GIVEN_BY_MAKO
+        - _given_by_mako(name, scanner.blocks)
         for name, found in scanner.variables.items()
     }
     return Scan(
@@ -175,6 +183,7 @@ def scan(code: str) -> Scan:
         frozenset(scanner.functions),
         variables,
         scanner.defined,
+        frozenset(scanner.blocks),
         HeirUse(module),
     )
 
@@ -196,6 +205,7 @@ class _Scanner(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[Fragment] = []
         self.functions: set[str] = set()
+        self.blocks: set[str] = set()
         self._times: dict[str, int] = {}
         self.variables: dict[str, set[str]] = {}
         self.defined: dict[str, list[Function]] = {}
@@ -265,6 +275,12 @@ class _Scanner(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:  # ast's name
         if isinstance(node.func, ast.Attribute) and node.func.attr == _CALL:
             self._add(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "hasattr":
+            # So Mako asks, where a block stands, if an heir has its own.
+            match node.args:
+                case [of, ast.Constant(str(name))]:
+                    if ast.unparse(of) == _PARENT:
+                        self.blocks.add(name)
         self.generic_visit(node)
 
     def _add(self, node: ast.Call) -> None:
@@ -300,6 +316,13 @@ class _Scanner(ast.NodeVisitor):
                 place is None or ast.unparse(place.body[-1]) != "return ''",
             )
         )
+
+
+def _given_by_mako(name: str, blocks: Collection[str]) -> frozenset[str]:
+    """Return the arguments of a function that its author did not write."""
+    if name == "render_body" or name.removeprefix("render_") in blocks:
+        return frozenset({"context", "pageargs"})
+    return frozenset({"context"})
 
 
 def _described(node: ast.FunctionDef) -> Function:

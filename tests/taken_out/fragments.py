@@ -12,6 +12,7 @@ from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template import planning
+from mako_cacheplug.template import scan as scans
 from mako_cacheplug.template.scan import Scan
 from mako_cacheplug.template.settings import TemplateSettings
 from taken_out.mechanism import mechanism
@@ -59,7 +60,7 @@ def _no_nested_functions() -> None:
     "traps/test_seam.py::test_what_is_passed_to_render_is_no_argument[memory]",
 )
 def _page_arguments() -> None:
-    replace(plans, "_NOT_ARGUMENTS", frozenset({"context"}))
+    replace(scans, "_given_by_mako", lambda name, blocks: {"context"})
 
 
 @mechanism(

@@ -157,3 +157,44 @@ def test_a_function_from_the_context_is_not_looked_into(url: str) -> None:
         return lambda: str(request is not None)
 
     assert {template.render(link=make(object())) for _ in range(2)} == {"True"}
+
+
+# -- pageargs ----------------------------------------------------------------
+
+PAGEARGS = {
+    "all keywords": '<%def name="f(**pageargs)" cached="True">'
+    '${pageargs["x"]}</%def>${f(x=1)} ${f(x=2)}',
+    "one argument": '<%def name="f(pageargs)" cached="True">'
+    "${pageargs}</%def>${f(1)} ${f(2)}",
+    "of a nested def": '<%def name="o()"><%def name="f(pageargs)"'
+    ' cached="True">${pageargs}</%def>${f(1)} ${f(2)}</%def>${o()}',
+    "of the def around": '<%def name="o(**pageargs)"><%block cached="True">'
+    '${pageargs["x"]}</%block></%def>${o(x=1)} ${o(x=2)}',
+}
+
+
+@pytest.mark.parametrize("what", PAGEARGS)
+def test_pageargs_of_a_def_are_its_arguments(what: str, url: str) -> None:
+    template = page(PAGEARGS[what], url)
+    assert {template.render() for _ in range(2)} == {"1 2"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '<%page cached="True"/>${tick()}',
+        '<%page args="x"/><%block name="b" cached="True">${tick()}</%block>',
+        '<%page args="x"/><%block name="b">'
+        '<%block cached="True">${tick()}</%block></%block>',
+        '<%page args="x"/><%block name="b">'
+        '<%block name="c" cached="True">${tick()}</%block></%block>',
+    ],
+)
+def test_pageargs_that_mako_adds_are_no_arguments(
+    source: str, url: str
+) -> None:
+    template = page(source, url)
+    tick = Ticks()
+    given = {"x": object(), "pageargs": object()}
+    found = {template.render(tick=tick, **given) for _ in range(2)}
+    assert found == {"1"}
