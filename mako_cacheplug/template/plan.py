@@ -49,6 +49,7 @@ class FragmentPlan:
     :param family: what its template is, in all versions.
     :param name: which fragment of the template.
     :param default_key: what Mako passes as key if the author gave none.
+    :param has_key: whether the author gave one, which can be the same.
     :param cells: the arguments, from :func:`argument_cells`.
     :param takes_content: from :func:`uses_caller`.
     :param given: the checked options of all levels.
@@ -70,6 +71,7 @@ class FragmentPlan:
         "constant",
         "default_key",
         "enabled",
+        "has_key",
         "is_heirs",
         "kw",
         "label",
@@ -92,6 +94,7 @@ class FragmentPlan:
         family: str,
         name: str,
         default_key: str,
+        has_key: bool,
         cells: tuple[Cell, ...],
         takes_content: bool,
         given: dict[str, Any],
@@ -109,6 +112,7 @@ class FragmentPlan:
         self.label = variants_label(region, family, name)
         self.is_heirs: bool | None = None
         self.default_key = default_key
+        self.has_key = has_key
         self.cells = cells
         self.vary_args: bool | None = given.get("vary_args")
         self.vary: object = given.get("vary")
@@ -119,7 +123,7 @@ class FragmentPlan:
         self._removed = Fragment(run, is_removed=is_removable)
         self.constant = (
             None
-            if cells or takes_content or self.vary is not None
+            if has_key or cells or takes_content or self.vary is not None
             else self.variant(
                 default_key, None, None, "", False, self.tag_labels
             )
@@ -163,7 +167,10 @@ class FragmentPlan:
         :raises KeyTypeError: if an argument, the key or the vary option
             cannot be in a key.
         """
-        base = "" if key == self.default_key else "k" + keys.token(key)
+        is_own = (
+            self.has_key or type(key) is not str or key != self.default_key
+        )
+        base = "k" + keys.token(key) if is_own else ""
         if has_content and not base:
             raise KeyTypeError(
                 "what it shows depends on the content that it is called with",

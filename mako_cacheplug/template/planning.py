@@ -15,7 +15,6 @@ from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import argument_cells
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import uses_caller
-from mako_cacheplug.template.scan import Around
 from mako_cacheplug.template.scan import fragment_name
 
 __all__ = ["Planner"]
@@ -82,12 +81,8 @@ class Planner:
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
         name = fragment_name(creator.__qualname__)
-        around = Around()
-        own = creator.__code__
-        if "." in name or "pageargs" in own.co_freevars:
-            scanned = places.scanned()
-            name = scanned.name_at(name, own.co_firstlineno)
-            around = scanned.around(name)
+        scanned = places.scanned()
+        name = scanned.name_at(name, creator.__code__.co_firstlineno)
         places.remember(name, kw)
         return FragmentPlan(
             kw,
@@ -97,7 +92,8 @@ class Planner:
             self._family,
             name,
             defname,
-            argument_cells(creator, around),
+            scanned.has_key(name),
+            argument_cells(creator, scanned.around(name)),
             uses_caller(creator),
             given,
             where,

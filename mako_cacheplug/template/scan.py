@@ -134,6 +134,10 @@ class Scan(NamedTuple):
             one.name == name and not one.is_buffered for one in self.fragments
         )
 
+    def has_key(self, name: str) -> bool:
+        """Tell whether the fragment *name* has a ``cache_key``."""
+        return any(one.name == name and one.has_key for one in self.fragments)
+
     def name_at(self, name: str, line: int) -> str:
         """Return what the fragment that is asked for in *line* is called.
 

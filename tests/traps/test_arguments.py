@@ -198,3 +198,59 @@ def test_pageargs_that_mako_adds_are_no_arguments(
     given = {"x": object(), "pageargs": object()}
     found = {template.render(tick=tick, **given) for _ in range(2)}
     assert found == {"1"}
+
+
+# -- keys --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        (
+            '<%def name="f()" cached="True" cache_key="${k}">${tick()}'
+            "</%def>${f()}",
+            "render_f",
+        ),
+        (
+            '<%def name="o()"><%def name="f()" cached="True"'
+            ' cache_key="${k}">${tick()}</%def>${f()}</%def>${o()}',
+            "f",
+        ),
+        (
+            '<%page cached="True" cache_key="${k}"/>${tick()}',
+            "render_body",
+        ),
+    ],
+)
+def test_a_key_that_is_the_name_of_the_def_can_be_invalidated(
+    source: str, key: str, url: str
+) -> None:
+    template = page(source, url)
+    tick = Ticks()
+    shown = [template.render(tick=tick, k=key) for _ in range(2)]
+    template.cache.invalidate(key)
+    shown += [template.render(tick=tick, k=key) for _ in range(2)]
+    assert shown == ["1", "1", "2", "2"]
+
+
+class Incomparable:
+    __hash__ = None  # type: ignore[assignment]  # as an array of numbers
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __ne__ = __eq__
+
+
+def test_a_key_that_cannot_be_compared_is_said_to_be_none(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    template = page(
+        '<%def name="f()" cached="True" cache_key="${k}">${tick()}'
+        "</%def>${f()}",
+        url,
+    )
+    tick = Ticks()
+    assert template.render(tick=tick, k=Incomparable()) == "1"
+    assert template.render(tick=tick, k=Incomparable()) == "2"
+    assert caplog.text.count("Incomparable cannot be in a cache key") == 1
