@@ -80,7 +80,7 @@ class Planner:
         places = self._places
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
-        name = fragment_name(creator.__qualname__)
+        name = path = fragment_name(creator.__qualname__)
         scanned = places.scanned()
         name = scanned.name_at(name, creator.__code__.co_firstlineno)
         places.remember(name, kw)
@@ -94,7 +94,7 @@ class Planner:
             defname,
             scanned.has_key(name),
             argument_cells(creator, scanned.around(name)),
-            uses_caller(creator),
+            uses_caller(creator) or scanned.is_callers(path),
             given,
             where,
             self._run,

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 from typing import NamedTuple
 
+from mako_cacheplug.template.heirs import CallerUse
 from mako_cacheplug.template.heirs import HeirUse
 
 __all__ = [
@@ -122,6 +123,9 @@ class Scan(NamedTuple):
     """Tells of a function, by its name with those around it, whether what it
     shows can be an inheriting template's."""
 
+    is_callers: CallerUse
+    """Tells the same of what its caller has put into it."""
+
     def is_reshaped(self, name: str) -> bool:
         """Tell whether something works on what the fragment *name* shows."""
         return not any(
@@ -189,6 +193,7 @@ def scan(code: str) -> Scan:
         scanner.defined,
         frozenset(scanner.blocks),
         HeirUse(module),
+        CallerUse(module),
     )
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pytest
 from cached_sites import page
+from cached_sites import render
+from cached_sites import site
 from cached_sites import Ticks
+from mako.lookup import TemplateLookup
 from mako.template import Template
 
 from mako_cacheplug import labels
@@ -254,3 +260,84 @@ def test_a_key_that_cannot_be_compared_is_said_to_be_none(
     assert template.render(tick=tick, k=Incomparable()) == "1"
     assert template.render(tick=tick, k=Incomparable()) == "2"
     assert caplog.text.count("Incomparable cannot be in a cache key") == 1
+
+
+# -- what Python functions find in the context -------------------------------
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of functions that are handed the context."""
+
+    def show(context: Any) -> str:
+        context["caller"].body()
+        return ""
+
+    def where(context: Any) -> str:
+        uri: str = context["local"].uri
+        return uri
+
+    made = ModuleType("shown_in_templates")
+    vars(made).update(show=show, where=where)
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made
+
+
+NAMESPACE = '<%namespace name="m" module="shown_in_templates"/>'
+SHOWN = {
+    "a module's": (NAMESPACE, "${m.show()}"),
+    "a module's, in another def": (
+        f'{NAMESPACE}<%def name="h()">${{m.show()}}</%def>',
+        "<%self:h>${caller.body()}</%self:h>",
+    ),
+    "a module's, imported": (
+        '<%namespace module="shown_in_templates" import="*"/>',
+        "${show()}",
+    ),
+    "one that is handed the context": ("", "${given(context)}"),
+}
+
+
+@pytest.mark.parametrize("what", SHOWN)
+def test_content_that_a_python_function_shows_is_its_callers(
+    what: str, url: str, module: ModuleType
+) -> None:
+    before, shows = SHOWN[what]
+    template = page(
+        f'{before}<%def name="f()" cached="True">{shows}</%def>'
+        "<%self:f>A</%self:f><%self:f>B</%self:f>",
+        url,
+    )
+    for _ in range(2):
+        assert template.render(given=vars(module)["show"]) == "AB"
+
+
+def test_what_shows_nothing_of_its_caller_is_cached_with_content(
+    url: str,
+) -> None:
+    template = page(
+        '<%def name="g()">g</%def><%def name="f()" cached="True">'
+        "${tick()}${g()}</%def><%self:f>A</%self:f><%self:f>B</%self:f>",
+        url,
+    )
+    assert template.render(tick=Ticks()) == "1g1g"
+
+
+def test_a_module_s_function_finds_the_heir_in_the_context(
+    url: str, module: ModuleType
+) -> None:
+    lookup = site(
+        {
+            "/base.html": f'{NAMESPACE}<%def name="f()" cached="True">'
+            "${m.where()}</%def>${f()}",
+            "/1.html": '<%inherit file="/base.html"/>',
+            "/2.html": '<%inherit file="/base.html"/>',
+        },
+        url,
+    )
+    plain = TemplateLookup(cache_enabled=False)
+    for uri in ("/base.html", "/1.html", "/2.html"):
+        plain.put_string(uri, lookup.get_template(uri).source)
+    for uri in ("/1.html", "/2.html") * 2:
+        assert render(lookup, uri) == render(plain, uri)
+    assert render(plain, "/1.html") != render(plain, "/2.html")
