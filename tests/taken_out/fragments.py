@@ -13,6 +13,7 @@ from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template import planning
 from mako_cacheplug.template import scan as scans
+from mako_cacheplug.template.heirs import CallerUse
 from mako_cacheplug.template.scan import Scan
 from mako_cacheplug.template.settings import TemplateSettings
 from taken_out.mechanism import mechanism
@@ -124,6 +125,7 @@ def _markup_in_values() -> None:
 )
 def _content() -> None:
     replace(planning, "uses_caller", lambda creator: False)
+    replace(CallerUse, "__call__", lambda self, name: False)
 
 
 @mechanism(
