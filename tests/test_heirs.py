@@ -55,6 +55,11 @@ HEIRS = {
     "an attribute of the context": "${context.kwargs}",
     "a namespace's own def": "${inline.f()}",
     "a decorated def": "${d()}",
+    "a module's function": "${module.f()}",
+    "a module's function in a nested def": '<%def name="n()">${module.f()}'
+    "</%def>${n()}",
+    "a module's function in an own def": "${m()}",
+    "a module's function, imported": "${imported()}",
     "self in content": "<%lib:f>${self.x}</%lib:f>",
     "self in a filter": "${x | self.attr.f}",
     "self as an argument": '<%include file="i.mako" args="x=self"/>',
@@ -91,8 +96,15 @@ INLINE = """
 """
 
 
+MODULE = '<%namespace name="module" module="m"/>'
+IMPORTED = '<%namespace module="m" import="imported"/>'
+USES_MODULE = '<%def name="m()">${module.f()}</%def>'
+
+
 def fragment(tag: str, body: str) -> str:
-    around = AROUND + INLINE if "inline" in body else AROUND
+    around = AROUND + MODULE + USES_MODULE
+    around += INLINE if "inline" in body else ""
+    around += IMPORTED if "imported" in body else ""
     if tag == "block":
         # What stands in a loop stands alone in a line.
         body = body.replace("<%def", "\n<%def")

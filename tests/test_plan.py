@@ -38,6 +38,7 @@ def plan(
         "family",
         name,
         KEY,
+        False,
         (),
         False,
         {},

@@ -1,19 +1,24 @@
-"""Which fragments of a base template show what is their child's.
+"""Which fragments of a template show what is their child's, or their caller's.
 
 A page that inherits decides what ``next``, ``self`` and the base's blocks
 are.  A fragment that uses one of these is cached for each child; one that
 does not is one entry for all of them.
 
+A fragment that is called with content shows its caller's if a function is
+handed the context, in which it finds that content.
+
 Read from the module that Mako generated.  What cannot be told counts as the
-child's: that costs an entry for each child and is never wrong.
+child's: that costs an entry for each child and is never wrong.  It counts as
+the caller's as well.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from typing import Final
 
-__all__ = ["HeirUse"]
+__all__ = ["CallerUse", "HeirUse"]
 
 _NAMES: Final = frozenset({"self", "next", "parent", "local"})
 """What differs, or finds what differs, from child to child."""
@@ -34,6 +39,7 @@ _HARMLESS: Final = frozenset(
 """Attributes of the context that tell nothing of the child."""
 
 _NAMESPACES: Final = "_mako_generate_namespaces"
+_IMPORTED: Final = "_import_ns"
 _GET_NAMESPACE: Final = "_mako_get_namespace"
 _HANDED: Final = ("render_", "__M_", _GET_NAMESPACE)
 """Functions of the module that are handed the context, and are read too."""
@@ -45,7 +51,11 @@ class HeirUse:
     :param module: the parsed module.
     """
 
+    names = _NAMES
+
     def __init__(self, module: ast.Module):
+        # Functions of a Python module are handed the context.
+        self._found_by = self.names | _from_python(module)
         self._functions: dict[str, list[ast.FunctionDef]] = {}
         self._collect(module, "")
 
@@ -74,7 +84,7 @@ class HeirUse:
                 continue
             seen.add(path)
             for function in self._functions[path]:
-                reader = _Reader()
+                reader = _Reader(self._found_by)
                 if function.decorator_list:
                     return True  # A decorator is handed the context.
                 reader.visit(function)
@@ -105,22 +115,61 @@ class HeirUse:
         return found
 
 
+class CallerUse(HeirUse):
+    """Knows of each function if it may show what its caller has put in.
+
+    :param module: the parsed module.
+    """
+
+    names = frozenset({"caller"})
+
+
+def _from_python(module: ast.Module) -> set[str]:
+    """Return the names of namespaces that are Python modules.
+
+    And, if one of these is imported from, all that can be one of its names.
+    """
+    found = {
+        str(node.args[0].value)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "ModuleNamespace"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    if not found:
+        return found
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(inner, ast.Name) and inner.id == _IMPORTED
+            for inner in ast.walk(node.value)
+        ):
+            found.update(
+                target.id
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            )
+    return found
+
+
 class _Reader(ast.NodeVisitor):
     """Reads one function, with those inside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, found_by: Collection[str]) -> None:
         self.found = False
+        self._found_by = found_by
         self.names: set[str] = set()
 
     def visit_Name(self, node: ast.Name) -> None:  # ast's name
-        if node.id in _NAMES or node.id == "context":
+        if node.id in self._found_by or node.id == "context":
             self.found = True
         self.names.add(node.id.removeprefix("__M_"))
         self.names.add(node.id)
 
     def visit_Constant(self, node: ast.Constant) -> None:  # ast's name
         # As in context['self'], by which Mako calls a block.
-        if isinstance(node.value, str) and node.value in _NAMES:
+        if isinstance(node.value, str) and node.value in self._found_by:
             self.found = True
 
     def visit_Attribute(self, node: ast.Attribute) -> None:  # ast's name

@@ -180,6 +180,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             or heirs
             or tags is not None
             or vary is not None
+            or type(key) is not str
             or key != plan.default_key
         ):
             try:

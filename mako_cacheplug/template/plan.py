@@ -5,12 +5,16 @@ Made once per fragment and set of tag options, then used at every call.
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Iterator
+from types import BuiltinFunctionType
 from types import CellType
 from types import CodeType
 from types import FunctionType
+from types import ModuleType
 from typing import Any
 from typing import Final
 
@@ -21,14 +25,14 @@ from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.region import Fragment
+from mako_cacheplug.template.scan import Around
+from mako_cacheplug.template.scan import Function
 
 __all__ = ["FragmentPlan", "argument_cells", "heirs_token", "uses_caller"]
 
-_NOT_ARGUMENTS: Final = frozenset({"context", "pageargs"})
-
-Cell = tuple[int, ...]
+Cell = tuple[int | Callable[[Any], object], ...]
 """Where an argument is: the way to it through closures, from the creator's,
-by the numbers of their cells."""
+by the numbers of their cells; and what is done with what is there."""
 
 
 _KNOWN_TAGS: Final = 256
@@ -45,6 +49,7 @@ class FragmentPlan:
     :param family: what its template is, in all versions.
     :param name: which fragment of the template.
     :param default_key: what Mako passes as key if the author gave none.
+    :param has_key: whether the author gave one, which can be the same.
     :param cells: the arguments, from :func:`argument_cells`.
     :param takes_content: from :func:`uses_caller`.
     :param given: the checked options of all levels.
@@ -66,6 +71,7 @@ class FragmentPlan:
         "constant",
         "default_key",
         "enabled",
+        "has_key",
         "is_heirs",
         "kw",
         "label",
@@ -88,6 +94,7 @@ class FragmentPlan:
         family: str,
         name: str,
         default_key: str,
+        has_key: bool,
         cells: tuple[Cell, ...],
         takes_content: bool,
         given: dict[str, Any],
@@ -105,6 +112,7 @@ class FragmentPlan:
         self.label = variants_label(region, family, name)
         self.is_heirs: bool | None = None
         self.default_key = default_key
+        self.has_key = has_key
         self.cells = cells
         self.vary_args: bool | None = given.get("vary_args")
         self.vary: object = given.get("vary")
@@ -115,7 +123,7 @@ class FragmentPlan:
         self._removed = Fragment(run, is_removed=is_removable)
         self.constant = (
             None
-            if cells or takes_content or self.vary is not None
+            if has_key or cells or takes_content or self.vary is not None
             else self.variant(
                 default_key, None, None, "", False, self.tag_labels
             )
@@ -159,7 +167,10 @@ class FragmentPlan:
         :raises KeyTypeError: if an argument, the key or the vary option
             cannot be in a key.
         """
-        base = "" if key == self.default_key else "k" + keys.token(key)
+        is_own = (
+            self.has_key or type(key) is not str or key != self.default_key
+        )
+        base = "k" + keys.token(key) if is_own else ""
         if has_content and not base:
             raise KeyTypeError(
                 "what it shows depends on the content that it is called with",
@@ -168,9 +179,7 @@ class FragmentPlan:
         rest = ""
         vary_args = not base if self.vary_args is None else self.vary_args
         if self.cells and vary_args and creator is not None:
-            rest = "a" + keys.tokens(
-                [_content_at(creator, cell) for cell in self.cells]
-            )
+            rest = "a" + _arguments_token(creator, self.cells)
         if vary is not None:
             rest += "v" + keys.token(vary)
         rest += heirs
@@ -202,48 +211,142 @@ def heirs_token(identities: Iterable[str]) -> str:
     return "c" + keys.join(*identities)
 
 
+def _arguments_token(creator: FunctionType, cells: tuple[Cell, ...]) -> str:
+    found = [_content_at(creator, cell) for cell in cells]
+    try:
+        return keys.tokens(found)
+    except KeyTypeError:
+        named = [
+            _by_name(value) if len(cell) > 1 else value
+            for value, cell in zip(found, cells, strict=True)
+        ]
+        if all(map(operator.is_, named, found)):
+            raise
+    return keys.tokens(named)
+
+
+def _by_name(value: object) -> object:
+    """Return where *value* can be imported from, if it can; else itself."""
+    found: Any
+    if isinstance(value, ModuleType):
+        found = sys.modules.get(value.__name__)
+        return (..., value.__name__) if found is value else value
+    if not isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return value
+    found = sys.modules.get(str(value.__module__))
+    qualname = value.__qualname__
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return (..., value.__module__, qualname) if found is value else value
+
+
 def _content_at(creator: FunctionType, cell: Cell) -> object:
     found: Any = creator
     try:
         for step in cell:
-            found = found.__closure__[step].cell_contents
+            if step.__class__ is int:
+                found = found.__closure__[step].cell_contents
+            else:
+                found = step(found)  # type: ignore[operator]  # no int
         return found
     except ValueError:
         return ...  # Not assigned, as in a branch that was not taken.
 
 
-def argument_cells(
-    creator: FunctionType, around: Collection[str]
-) -> tuple[Cell, ...]:
+def _defaults(function: FunctionType) -> object:
+    return function.__defaults__, function.__kwdefaults__
+
+
+class _SameCode:
+    """Finds out if a function is still the one that was searched.
+
+    Another one, as from the other branch of an ``if``, may close over
+    something else.
+    """
+
+    __slots__ = ("_code",)
+
+    def __init__(self, function: FunctionType):
+        self._code = function.__code__
+
+    def __call__(self, found: Any) -> None:
+        if getattr(found, "__code__", None) is not self._code:
+            raise KeyTypeError(
+                "a function that it uses is not always the same one",
+                value_type=type(found),
+            )
+
+
+def argument_cells(creator: FunctionType, around: Around) -> tuple[Cell, ...]:
     """Return where the arguments of a fragment are found at each call.
 
     Its own are what Mako's lambda closes over.  A nested fragment also sees
     the arguments and variables of the functions around it: its function
-    closes over them, or over other nested functions that do.
+    closes over them, or over other functions that are defined there and do,
+    or have them as defaults.  What a decorator made of one of these is no
+    function of the template's: all that it holds counts.
 
     :param creator: the lambda that Mako passes.
-    :param around: the variables of the functions around the fragment.
+    :param around: what the functions around the fragment hold.
     """
     cells: list[Cell] = []
-    seen: set[CodeType] = set()
+    seen: set[int] = set()
+    names = {name for name, _ in around.functions}
 
-    def search(function: FunctionType, path: Cell, known: bool) -> None:
-        if function.__code__ in seen:
+    def search(function: FunctionType, path: Cell, name: str) -> None:
+        if id(function) in seen:
             return
-        seen.add(function.__code__)
-        names = function.__code__.co_freevars
-        closure = function.__closure__ or ()
-        for index, (name, cell) in enumerate(zip(names, closure, strict=True)):
-            place = (*path, index)
-            if name in around or (known and _is_argument(name)):
-                cells.append(place)
+        seen.add(id(function))
+        known = described(function)
+        if known is None or known.is_authors:
+            cells.append((*path, _SameCode(function)))
+        if (
+            # Where Mako calls it so, it passes all arguments.
+            not name.startswith("__M_")
+            and (known is None or known.has_defaults)
+            and (function.__defaults__ or function.__kwdefaults__)
+        ):
+            cells.append((*path, _defaults))
+        for name, content, place in _cells(function, path):
+            if name == "context":
                 continue
-            content = _content(cell)
-            if around and isinstance(content, FunctionType):
-                search(content, place, False)
+            if name.startswith("__M_"):
+                follow_cached(content, place, name)
+            elif known is not None and name in around.variables:
+                cells.append(place)
+            elif known is None or name in names:
+                if isinstance(content, FunctionType):
+                    search(content, place, name)
+                else:
+                    cells.append(place)
 
-    search(creator, (), True)
+    def follow_cached(content: object, place: Cell, name: str) -> None:
+        if isinstance(content, FunctionType) and (
+            name in names or name.removeprefix("__M_") in names
+        ):
+            search(content, place, name)
+
+    def described(function: FunctionType) -> Function | None:
+        code = function.__code__
+        if code.co_filename != creator.__code__.co_filename:
+            return None
+        return around.functions.get((code.co_name, code.co_firstlineno))
+
+    for name, content, place in _cells(creator, ()):
+        if name.startswith("__M_"):
+            follow_cached(content, place, name)
+        elif name not in around.given_by_mako:
+            cells.append(place)
     return tuple(cells)
+
+
+def _cells(
+    function: FunctionType, path: Cell
+) -> Iterator[tuple[str, object, Cell]]:
+    names = function.__code__.co_freevars
+    closure = function.__closure__ or ()
+    for index, (name, cell) in enumerate(zip(names, closure, strict=True)):
+        yield name, _content(cell), (*path, index)
 
 
 def uses_caller(creator: FunctionType) -> bool:
@@ -279,10 +382,6 @@ def _mentions(code: CodeType, name: str) -> bool:
         for constant in code.co_consts
         if isinstance(constant, CodeType)
     )
-
-
-def _is_argument(name: str) -> bool:
-    return not name.startswith("__M_") and name not in _NOT_ARGUMENTS
 
 
 def _content(cell: CellType) -> object:

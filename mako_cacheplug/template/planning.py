@@ -80,12 +80,9 @@ class Planner:
         places = self._places
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
-        name = fragment_name(creator.__qualname__)
-        around: frozenset[str] = frozenset()
-        if "." in name:
-            scanned = places.scanned()
-            name = scanned.name_at(name, creator.__code__.co_firstlineno)
-            around = scanned.variables_around(name)
+        name = path = fragment_name(creator.__qualname__)
+        scanned = places.scanned()
+        name = scanned.name_at(name, creator.__code__.co_firstlineno)
         places.remember(name, kw)
         return FragmentPlan(
             kw,
@@ -95,8 +92,9 @@ class Planner:
             self._family,
             name,
             defname,
-            argument_cells(creator, around),
-            uses_caller(creator),
+            scanned.has_key(name),
+            argument_cells(creator, scanned.around(name)),
+            uses_caller(creator) or scanned.is_callers(path),
             given,
             where,
             self._run,

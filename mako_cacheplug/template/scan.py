@@ -10,18 +10,32 @@ import ast
 import dataclasses
 import threading
 import time
+from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from typing import NamedTuple
 
+from mako_cacheplug.template.heirs import CallerUse
 from mako_cacheplug.template.heirs import HeirUse
 
-__all__ = ["DEFNAME", "Fragment", "Scan", "fragment_name", "parse", "scan"]
+__all__ = [
+    "DEFNAME",
+    "Around",
+    "Fragment",
+    "Function",
+    "Scan",
+    "fragment_name",
+    "parse",
+    "scan",
+]
 
 _CALL: Final = "_ctx_get_or_create"
 DEFNAME: Final = "__M_defname"
 
 _parsing: Final = threading.Lock()
-_GIVEN_BY_MAKO: Final = frozenset({"context", "pageargs"})
+_PARENT: Final = "context._data['parent']"
+_LOCAL_DEF: Final = "return render_{}(context"
 _CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})
 
 
@@ -58,6 +72,33 @@ class Fragment:
     """Whether its caller gets what it shows, and may do anything to it."""
 
 
+class Function(NamedTuple):
+    """One that is defined in a function of the generated module."""
+
+    name: str
+    line: int
+    """Its first, with decorators, as in its code."""
+
+    is_authors: bool
+    """Whether it stands in a Python block; else Mako made it of a tag."""
+
+    has_defaults: bool
+    """Whether an argument has a default that is no constant."""
+
+
+class Around(NamedTuple):
+    """What a nested fragment can see of the functions around it."""
+
+    variables: frozenset[str] = frozenset()
+    """Their arguments and what they assign."""
+
+    functions: Mapping[tuple[str, int], Function] = MappingProxyType({})
+    """What they define, by name and line."""
+
+    given_by_mako: frozenset[str] = frozenset({"context", "pageargs"})
+    """What a function has as arguments that its author did not write."""
+
+
 class Scan(NamedTuple):
     """What a generated module holds."""
 
@@ -71,9 +112,19 @@ class Scan(NamedTuple):
     """For each function, by its name with those around it, its arguments
     and what it assigns; not what it takes from the context."""
 
+    defined: dict[str, list[Function]]
+    """For each function, by its name with those around it, which it
+    defines."""
+
+    blocks: frozenset[str]
+    """The names of the blocks that have one."""
+
     is_heirs: HeirUse
     """Tells of a function, by its name with those around it, whether what it
     shows can be an inheriting template's."""
+
+    is_callers: CallerUse
+    """Tells the same of what its caller has put into it."""
 
     def is_reshaped(self, name: str) -> bool:
         """Tell whether something works on what the fragment *name* shows."""
@@ -87,6 +138,10 @@ class Scan(NamedTuple):
             one.name == name and not one.is_buffered for one in self.fragments
         )
 
+    def has_key(self, name: str) -> bool:
+        """Tell whether the fragment *name* has a ``cache_key``."""
+        return any(one.name == name and one.has_key for one in self.fragments)
+
     def name_at(self, name: str, line: int) -> str:
         """Return what the fragment that is asked for in *line* is called.
 
@@ -97,12 +152,20 @@ class Scan(NamedTuple):
                 return fragment.name
         return name
 
-    def variables_around(self, name: str) -> frozenset[str]:
-        """Return the variables of all functions around *name*."""
+    def around(self, name: str) -> Around:
+        """Return what all functions around the fragment *name* hold."""
         path = name.split(".")[:-1]
-        around = (".".join(path[: n + 1]) for n in range(len(path)))
-        found: frozenset[str] = frozenset()
-        return found.union(*(self.variables.get(a, ()) for a in around))
+        paths = [".".join(path[: n + 1]) for n in range(len(path))]
+        none: frozenset[str] = frozenset()
+        return Around(
+            none.union(*(self.variables.get(p, ()) for p in paths)),
+            {
+                (function.name, function.line): function
+                for p in paths
+                for function in self.defined.get(p, ())
+            },
+            _given_by_mako(name, self.blocks),
+        )
 
 
 def fragment_name(qualname: str) -> str:
@@ -120,14 +183,17 @@ def scan(code: str) -> Scan:
     scanner.visit(module)
     variables = {
         name: frozenset(v for v in found if not v.startswith("__M_"))
-        - _GIVEN_BY_MAKO
+        - _given_by_mako(name, scanner.blocks)
         for name, found in scanner.variables.items()
     }
     return Scan(
         scanner.found,
         frozenset(scanner.functions),
         variables,
+        scanner.defined,
+        frozenset(scanner.blocks),
         HeirUse(module),
+        CallerUse(module),
     )
 
 
@@ -148,18 +214,50 @@ class _Scanner(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: list[Fragment] = []
         self.functions: set[str] = set()
+        self.blocks: set[str] = set()
         self._times: dict[str, int] = {}
         self.variables: dict[str, set[str]] = {}
+        self.defined: dict[str, list[Function]] = {}
         self._path: list[str] = []
         # A cached function is followed by what Mako puts in its place.
         self._pairs: dict[str, list[ast.FunctionDef]] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # ast's name
         self.functions.add(node.name)
+        self.defined.setdefault(".".join(self._path), []).append(
+            _described(node)
+        )
         self._path.append(node.name)
         self._pairs.setdefault(".".join(self._path), []).append(node)
         self.generic_visit(node)
         self._path.pop()
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._note(node.name)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # ast's name
+        self._note(node.name)
+        # Its methods do not see what is assigned in it.
+        self._path.append(node.name)
+        self.generic_visit(node)
+        self._path.pop()
+
+    def visit_alias(self, node: ast.alias) -> None:  # ast's name
+        self._note(node.asname or node.name.partition(".")[0])
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:  # ast's name
+        self._note_match(node, node.name)
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:  # ast's name
+        self._note_match(node, node.name)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:  # ast's
+        self._note_match(node, node.rest)
+
+    def _note_match(self, node: ast.pattern, name: str | None) -> None:
+        if name:
+            self._note(name)
+        self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> None:
         self._note(node.arg)
@@ -186,6 +284,12 @@ class _Scanner(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:  # ast's name
         if isinstance(node.func, ast.Attribute) and node.func.attr == _CALL:
             self._add(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "hasattr":
+            # So Mako asks, where a block stands, if an heir has its own.
+            match node.args:
+                case [of, ast.Constant(str(name))]:
+                    if ast.unparse(of) == _PARENT:
+                        self.blocks.add(name)
         self.generic_visit(node)
 
     def _add(self, node: ast.Call) -> None:
@@ -221,6 +325,32 @@ class _Scanner(ast.NodeVisitor):
                 place is None or ast.unparse(place.body[-1]) != "return ''",
             )
         )
+
+
+def _given_by_mako(name: str, blocks: Collection[str]) -> frozenset[str]:
+    """Return the arguments of a function that its author did not write."""
+    if name == "render_body" or name.removeprefix("render_") in blocks:
+        return frozenset({"context", "pageargs"})
+    return frozenset({"context"})
+
+
+def _described(node: ast.FunctionDef) -> Function:
+    args = node.args
+    defaults = [*args.defaults, *filter(None, args.kw_defaults)]
+    first = node.decorator_list[0] if node.decorator_list else node
+    # All that Mako makes of a tag writes, or calls the tag's own function.
+    is_makos = ast.unparse(node.body[-1]).startswith(
+        _LOCAL_DEF.format(node.name)
+    ) or any(
+        isinstance(inner, ast.Name) and inner.id.startswith("__M_")
+        for inner in ast.walk(node)
+    )
+    return Function(
+        node.name,
+        first.lineno,
+        not is_makos,
+        not all(isinstance(one, ast.Constant) for one in defaults),
+    )
 
 
 def _is_reshaped(function: ast.FunctionDef | None) -> bool:

@@ -12,6 +12,8 @@ from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template import planning
+from mako_cacheplug.template import scan as scans
+from mako_cacheplug.template.heirs import CallerUse
 from mako_cacheplug.template.scan import Scan
 from mako_cacheplug.template.settings import TemplateSettings
 from taken_out.mechanism import mechanism
@@ -37,7 +39,12 @@ def _no_arguments() -> None:
     "_given[the variable of a loop]",
 )
 def _no_variables() -> None:
-    replace(Scan, "variables_around", lambda self, name: frozenset())
+    whole = Scan.around
+    replace(
+        Scan,
+        "around",
+        lambda self, name: whole(self, name)._replace(variables=frozenset()),
+    )
 
 
 @mechanism(
@@ -54,7 +61,7 @@ def _no_nested_functions() -> None:
     "traps/test_seam.py::test_what_is_passed_to_render_is_no_argument[memory]",
 )
 def _page_arguments() -> None:
-    replace(plans, "_NOT_ARGUMENTS", frozenset({"context"}))
+    replace(scans, "_given_by_mako", lambda name, blocks: {"context"})
 
 
 @mechanism(
@@ -118,6 +125,7 @@ def _markup_in_values() -> None:
 )
 def _content() -> None:
     replace(planning, "uses_caller", lambda creator: False)
+    replace(CallerUse, "__call__", lambda self, name: False)
 
 
 @mechanism(
