@@ -587,6 +587,42 @@ def test_a_partial_of_ones_own_keeps_its_arguments(
         assert site.show(user) == f"{number}Hi {user}{given}"
 
 
+def test_why_nothing_is_stored_is_said_once_for_a_string(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holes, "_REMEMBERED_SAID", 2)
+
+    def show(body: str) -> None:
+        with caplog.at_level(logging.WARNING, "mako_cacheplug"):
+            Template(
+                USE + CACHED + body + "${hole(lambda: 5)}",
+                cache_impl="cacheplug",
+            ).render()
+
+    for body in "aaabcd":
+        show(body)
+    assert len(caplog.records) == len("abcd")
+    assert len(holes._said) <= 2
+
+
+def test_a_fragment_with_holes_is_no_value_to_get(url: str) -> None:
+    """What is stored of it is nobody's but ours."""
+    site = Site(
+        url,
+        {
+            "/page": WHO
+            + '<%def name="f()" cached="True" cache_key="k">${hole(who)}'
+            '</%def><%def name="g()" cached="True" cache_key="l">g</%def>'
+            "${f()}${g()}"
+        },
+    )
+    assert site.show("ann") == "Hi anng"
+    cache = site.lookup.get_template("/page").cache
+    assert (cache.get("k"), cache.get("l")) == (None, "g")
+    cache.set("k", {"mine": 1})
+    assert cache.get("k") == {"mine": 1}
+
+
 def test_an_argument_can_have_any_name(url: str) -> None:
     site = Site(
         url,

@@ -29,6 +29,7 @@ from markupsafe import Markup
 from mako_cacheplug import codec as codecs
 from mako_cacheplug import nesting
 from mako_cacheplug.exceptions import CodecError
+from mako_cacheplug.template.identity import own_uri
 
 __all__ = [
     "BadDonutError",
@@ -44,7 +45,8 @@ _log = logging.getLogger(__name__)
 
 _DONUT: Final = "mako_cacheplug donut"
 
-_said: Final[set[str]] = set()
+_REMEMBERED_SAID: Final = 1024
+_said: Final[set[str | int]] = set()
 
 
 class Hole(NamedTuple):
@@ -357,14 +359,27 @@ def _say_not_stored(ground: Ground, why: str) -> None:
     creation = nesting.current()
     if creation is not None:
         creation.forbid()
-    where = f"{ground.template.uri!r}"
-    if where not in _said:
-        _said.add(where)
+    said = _told_apart(ground.template)
+    if said not in _said:
+        if len(_said) >= _REMEMBERED_SAID:
+            _said.clear()
+        _said.add(said)
         _log.warning(
             "what is cached around a hole in %s is not stored: %s (said once)",
-            where,
+            repr(ground.template.uri),
             why,
         )
+
+
+def _told_apart(template: Any) -> str | int:
+    """Return what tells templates apart: not the objects of one string."""
+    uri = own_uri(template.uri, template.filename)
+    functions = [
+        one
+        for one in vars(template.module).values()
+        if isinstance(one, FunctionType)
+    ]
+    return uri or hash(tuple([one.__code__ for one in functions]))
 
 
 def _resolve(

@@ -10,6 +10,8 @@ from typing import Any
 
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.events import RegionStats
+from mako_cacheplug.template.holes import BadDonutError
+from mako_cacheplug.template.holes import read_donut
 from mako_cacheplug.template.places import Place
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.scan import DEFNAME
@@ -34,7 +36,8 @@ class ProgrammaticAPI:
         """Return the fresh value under *key*, or ``None``.
 
         It is what ``set`` stored or, without that, the content of a
-        fragment that has this ``cache_key`` or this name.
+        fragment that has this ``cache_key`` or this name.  One with holes
+        is nothing to be had without a request.
 
         :raises KeyTypeError: for a key that cannot be told apart.
         """
@@ -46,7 +49,7 @@ class ProgrammaticAPI:
         for fragment in self._places.with_key(key):
             for other in self._places.of(fragment, key):
                 if found is NO_VALUE and isinstance(other, Place):
-                    found = other.region.peek(other.key)
+                    found = _whole(other.region.peek(other.key))
         return None if found is NO_VALUE else found
 
     def set(self, key: object, value: object, **kw: Any) -> None:
@@ -119,3 +122,13 @@ class ProgrammaticAPI:
                 stats = RegionStats(*map(sum, both))
             found[region.name] = stats
         return found
+
+
+def _whole(found: object) -> object:
+    """Return what a fragment shows, or ``NO_VALUE`` if it has holes."""
+    if not isinstance(found, dict):
+        return found
+    try:
+        return found if read_donut(found) is None else NO_VALUE
+    except BadDonutError:
+        return NO_VALUE
