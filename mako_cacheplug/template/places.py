@@ -7,7 +7,6 @@ to find them all without having rendered.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from mako_cacheplug import keys
 from mako_cacheplug import options
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
@@ -161,7 +161,7 @@ class TemplatePlaces:
         self._regions: dict[int, CacheRegion] = {}
         self._scan: Scan | None = None
         self._given: dict[tuple[str, str], dict[str, object]] = {}
-        self._guard = threading.Lock()
+        self._guard = ForkSafeLock()
 
     def resolve(self, given: Mapping[str, object], where: str) -> Resolved:
         """Return region and policy for a tag's options.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import threading
 import time
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 from typing import NamedTuple
 
+from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.template.heirs import CallerUse
 from mako_cacheplug.template.heirs import HeirUse
 
@@ -33,7 +33,7 @@ __all__ = [
 _CALL: Final = "_ctx_get_or_create"
 DEFNAME: Final = "__M_defname"
 
-_parsing: Final = threading.Lock()
+_parsing: Final = ForkSafeLock()
 _PARENT: Final = "context._data['parent']"
 _LOCAL_DEF: Final = "return render_{}(context"
 _CONTEXT_GETTERS: Final = frozenset({"context", "_import_ns"})

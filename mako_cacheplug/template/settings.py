@@ -6,7 +6,6 @@ named region, ``cache_args``, the default.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from mako_cacheplug import options
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.regions import get_region
@@ -28,7 +28,7 @@ __all__ = ["ForeignImpl", "Resolved", "TemplateSettings"]
 _OTHER_REGION: Final = options.STORE_ONLY | {"namespace", "secret"}
 """Options on a tag that make another region of the one it names."""
 
-_guard: Final = threading.Lock()
+_guard: Final = ForkSafeLock()
 _regions: Final[
     weakref.WeakKeyDictionary[CacheBackend, dict[object, CacheRegion]]
 ] = weakref.WeakKeyDictionary()
