@@ -33,6 +33,7 @@ MODULES = {
 GENERATED = {
     "mako_cacheplug/template/heirs.py": {
         "_ctx_get_or_create",
+        "_import_ns",
         "_include_file",
         "_locals",
         "_mako_generate_namespaces",

@@ -264,13 +264,13 @@ class _SameCode:
     something else.
     """
 
-    __slots__ = ("_code",)
+    __slots__ = ("_wanted",)
 
     def __init__(self, function: FunctionType):
-        self._code = function.__code__
+        self._wanted = function.__code__
 
     def __call__(self, found: Any) -> None:
-        if getattr(found, "__code__", None) is not self._code:
+        if getattr(found, "__code__", None) is not self._wanted:
             raise KeyTypeError(
                 "a function that it uses is not always the same one",
                 value_type=type(found),
