@@ -79,7 +79,9 @@ class ProgrammaticAPI:
         the template.
 
         :raises BackendError: if the store could not be reached.
-        :raises OptionError: for a def that is not in the template.
+        :raises OptionError: for a def that is not in the template, and for
+            one whose place no one knows: that of an expression's value,
+            where this process remembers none.
         """
         kw.pop("context", None)
         places = self._places
@@ -96,6 +98,7 @@ class ProgrammaticAPI:
         """Remove everything that is cached of this template.
 
         :raises BackendError: if a store could not be reached.
+        :raises OptionError: for a def whose place no one knows.
         """
         self._places.invalidate_all()
 
