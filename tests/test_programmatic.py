@@ -409,3 +409,17 @@ def test_where_nobody_knows_the_place_it_is_an_error(
         INVALIDATE[do](elsewhere)
     # All else is done: no def has that value.
     assert elsewhere.get("k") == (1 if do == "def" else None)
+
+
+def test_a_def_that_nobody_can_find_does_not_save_the_others() -> None:
+    template = Template(
+        '<%def name="f()" cached="True" cache_key="k"'
+        ' cache_namespace="${v}"></%def>'
+        '<%def name="g()" cached="True" cache_key="k">${tick()}</%def>${g()}',
+        cache_impl="cacheplug",
+    )
+    tick = Ticks()
+    assert [template.render(tick=tick) for _ in range(2)] == ["1", "1"]
+    with pytest.raises(OptionError, match="def 'f'"):
+        template.cache.invalidate("k")
+    assert template.render(tick=tick) == "2"

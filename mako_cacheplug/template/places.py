@@ -404,6 +404,14 @@ class TemplatePlaces:
         else:
             attempts.make(getattr(region, what), *args)
 
+    def invalidate_each(
+        self, fragments: Iterable[Fragment], key: object = _ABSENT
+    ) -> None:
+        """Do what :meth:`invalidate` does, to each of several."""
+        with _Attempts() as attempts:
+            for fragment in fragments:
+                attempts.make(self.invalidate, fragment, key)
+
     def invalidate_own(self, key: object, given: Mapping[str, object]) -> None:
         """Remove a value that is not a fragment's."""
         place = self.own(key, given)

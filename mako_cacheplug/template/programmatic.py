@@ -87,12 +87,10 @@ class ProgrammaticAPI:
         places = self._places
         defname = kw.pop(DEFNAME, None)
         if defname is not None:
-            for fragment in places.named(defname):
-                places.invalidate(fragment)
+            places.invalidate_each(places.named(defname))
             return
         places.invalidate_own(key, kw)
-        for fragment in places.with_key(key):
-            places.invalidate(fragment, key)
+        places.invalidate_each(places.with_key(key), key)
 
     def invalidate_template(self) -> None:
         """Remove everything that is cached of this template.
