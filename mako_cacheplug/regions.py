@@ -10,7 +10,7 @@ from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.registry import store_url
 
-__all__ = ["configure_regions", "get_region"]
+__all__ = ["configure_regions", "get_region", "region_names"]
 
 _regions: dict[str, CacheRegion] = {}
 
@@ -57,6 +57,11 @@ def get_region(name: str) -> CacheRegion:
             option="region",
             value=name,
         ) from None
+
+
+def region_names() -> list[str]:
+    """Return all names that :func:`configure_regions` has given."""
+    return list(_regions)
 
 
 def _region_from(name: str, given: Mapping[str, object]) -> CacheRegion:

@@ -21,6 +21,7 @@ from mako_cacheplug import CodecError
 from mako_cacheplug import configure_regions
 from mako_cacheplug import KeyTypeError
 from mako_cacheplug import OptionError
+from mako_cacheplug.template import places
 from mako_cacheplug.testing import ManualClock
 
 SOURCE = """\
@@ -360,3 +361,65 @@ def test_stats_count_what_happened() -> None:
     assert (stats["far"].misses, stats["far"].hits) == (1, 1)
     assert stats["memory"].creations == 8
     assert stats["memory"].hits == 8
+
+
+INVALIDATE: dict[str, Callable[[Any], None]] = {
+    "def": lambda cache: cache.invalidate_def("f"),
+    "key": lambda cache: cache.invalidate("k"),
+    "template": lambda cache: cache.impl.invalidate_template(),
+    "tags": lambda cache: cache.impl.invalidate_tags("t"),
+}
+
+
+def dynamic(option: str, folder: Path) -> Template:
+    return Template(
+        f'<%def name="f()" cached="True" cache_{option}="${{v}}"'
+        ' cache_key="k" cache_tags="t">${tick()}</%def>${f()}',
+        uri="/dynamic",
+        cache_impl="cacheplug",
+        cache_args={"dir": str(folder)},
+    )
+
+
+@pytest.mark.parametrize("do", INVALIDATE)
+@pytest.mark.parametrize("option", ["region", "impl", "type"])
+def test_what_an_expression_chose_elsewhere_is_tried(
+    do: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        places, "backend_names", lambda: {"file", "null", "redis"}
+    )
+    configure_regions({"code": {"url": f"file://{tmp_path}"}})
+    value = "code" if option == "region" else "file"
+    template, tick = dynamic(option, tmp_path), Ticks()
+    assert template.render(tick=tick, v=value) == "1"
+    INVALIDATE[do](dynamic(option, tmp_path).cache)
+    assert template.render(tick=tick, v=value) == "2"
+
+
+@pytest.mark.parametrize("do", ["def", "key", "template"])
+@pytest.mark.parametrize("option", ["namespace", "url", "dir"])
+def test_where_nobody_knows_the_place_it_is_an_error(
+    do: str, option: str, tmp_path: Path
+) -> None:
+    elsewhere = dynamic(option, tmp_path).cache
+    elsewhere.set("k", 1)
+    told = f"def 'f' of '/dynamic': option '{option}' is an expression"
+    with pytest.raises(OptionError, match=told):
+        INVALIDATE[do](elsewhere)
+    # All else is done: no def has that value.
+    assert elsewhere.get("k") == (1 if do == "def" else None)
+
+
+def test_a_def_that_nobody_can_find_does_not_save_the_others() -> None:
+    template = Template(
+        '<%def name="f()" cached="True" cache_key="k"'
+        ' cache_namespace="${v}"></%def>'
+        '<%def name="g()" cached="True" cache_key="k">${tick()}</%def>${g()}',
+        cache_impl="cacheplug",
+    )
+    tick = Ticks()
+    assert [template.render(tick=tick) for _ in range(2)] == ["1", "1"]
+    with pytest.raises(OptionError, match="def 'f'"):
+        template.cache.invalidate("k")
+    assert template.render(tick=tick) == "2"

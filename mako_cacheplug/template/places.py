@@ -25,6 +25,8 @@ from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.regions import region_names
+from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
 from mako_cacheplug.template.scan import Fragment
 from mako_cacheplug.template.scan import Scan
@@ -41,6 +43,8 @@ _PER_CALL: Final = frozenset({"enabled", "vary"})
 _CHOOSE_STORE: Final = frozenset(
     {"dir", "impl", "namespace", "region", "type", "url"}
 )
+_UNKNOWABLE: Final = ("namespace", "url", "dir")
+"""Of these, those whose values cannot be tried one by one."""
 
 
 class PluginImpl(Protocol):
@@ -159,6 +163,7 @@ class TemplatePlaces:
         self._settings: TemplateSettings | None = None
         self._plugins: dict[str, PluginImpl] = {}
         self._regions: dict[int, CacheRegion] = {}
+        self._guessed: set[int] = set()
         self._scan: Scan | None = None
         self._given: dict[tuple[str, str], dict[str, object]] = {}
         self._guard = ForkSafeLock()
@@ -170,6 +175,21 @@ class TemplatePlaces:
         """
         resolved = self._known_settings(where).resolve(given, where)
         self._regions.setdefault(id(resolved.region), resolved.region)
+        self._guessed.discard(id(resolved.region))
+        return resolved
+
+    def _guess(
+        self, given: Mapping[str, object], where: str
+    ) -> Resolved | None:
+        """Return what :meth:`resolve` does, if there is such a place."""
+        try:
+            resolved = self._known_settings(where).resolve(given, where)
+        except OptionError:
+            return None
+        region = resolved.region
+        if id(region) not in self._regions:
+            self._regions[id(region)] = region
+            self._guessed.add(id(region))
         return resolved
 
     def _known_settings(self, where: str) -> TemplateSettings:
@@ -192,9 +212,11 @@ class TemplatePlaces:
         Where they are expressions, an invalidation cannot know them.
         """
         with self._guard:
+            known = fragment, repr(given)
+            self._given.pop(known, None)
             if len(self._given) >= _REMEMBERED_OPTIONS:
-                self._given.clear()
-            self._given[fragment, repr(given)] = given
+                del self._given[next(iter(self._given))]
+            self._given[known] = given
 
     def where(self, defname: str) -> str:
         """Return a fragment in words, for errors."""
@@ -260,9 +282,17 @@ class TemplatePlaces:
         base = ""
         if fragment.has_key and key is not _ABSENT:
             base = "k" + keys.token(key)
-        for given in self._possible_options(fragment, where):
+        possible = self._possible_options(fragment, where)
+        guesses = self._guesses(fragment)
+        for number, given in enumerate([*possible, *guesses]):
             try:
-                region, call, _ = self.resolve(given, where)
+                if number < len(possible):
+                    region, call, _ = self.resolve(given, where)
+                else:
+                    guessed = self._guess(given, where)
+                    if guessed is None:
+                        continue
+                    region, call, _ = guessed
             except ForeignImpl as foreign:
                 yield self.foreign(foreign, fragment.defname)
                 continue
@@ -297,6 +327,41 @@ class TemplatePlaces:
                 ]
         return possible
 
+    def _guesses(self, fragment: Fragment) -> list[dict[str, object]]:
+        """Return what an expression can have chosen in another process."""
+        static = {
+            name: value
+            for name, value in fragment.options.items()
+            if name not in _PER_CALL
+        }
+        guesses: list[dict[str, object]] = []
+        if "region" in fragment.dynamic:
+            guesses += [{**static, "region": n} for n in region_names()]
+        if fragment.dynamic & {"impl", "type"}:
+            guesses += [{**static, "impl": n} for n in sorted(backend_names())]
+        return guesses
+
+    def _check_known(self, fragment: Fragment) -> None:
+        """Refuse to do nothing: nobody knows where the fragment is.
+
+        :raises OptionError: if its place depends on an expression of which
+            this process knows no value.
+        """
+        for option in _UNKNOWABLE:
+            if option not in fragment.dynamic:
+                continue
+            with self._guard:
+                known = {name for name, _ in self._given}
+            if fragment.name not in known:
+                raise OptionError(
+                    f"option {option!r} is an expression and this process"
+                    " has rendered none of its values: what is cached there"
+                    " is not invalidated; write cache_vary and a tag in its"
+                    " place, or a region for each value and cache_region",
+                    option=option,
+                    where=self.where(fragment.defname),
+                )
+
     def invalidate(self, fragment: Fragment, key: object = _ABSENT) -> None:
         """Remove all variants of a fragment, or those with a key.
 
@@ -304,19 +369,48 @@ class TemplatePlaces:
         all of them.
 
         :raises BackendError: if a store could not be reached.
+        :raises OptionError: if nobody knows where the fragment is.
         """
         regions = self.every_region()
+        is_ours = False
         with _Attempts() as attempts:
             for place in self.of(fragment, key):
                 if isinstance(place, Place):
-                    attempts.make(place.region.discard, place.key)
+                    is_ours = True
+                    self._attempt(attempts, place.region, "discard", place.key)
                     for region in _one_of_each_store([place.region, *regions]):
-                        attempts.make(region.discard_label, place.label)
+                        self._attempt(
+                            attempts, region, "discard_label", place.label
+                        )
                     continue
                 name = fragment.key if fragment.has_key else fragment.defname
                 known = name if key is _ABSENT else key
                 if known is not None:
                     place.impl.invalidate(known, **place.options)
+            if is_ours:
+                attempts.make(self._check_known, fragment)
+
+    def _attempt(
+        self, attempts: _Attempts, region: CacheRegion, what: str, *args: Any
+    ) -> None:
+        """Do *what* to *region*.
+
+        A store that is only a guess may not exist: a process that renders
+        the template, and knows which are in use, can do without.
+        """
+        if id(region) in self._guessed and self._given:
+            with contextlib.suppress(BackendError):
+                getattr(region, what)(*args)
+        else:
+            attempts.make(getattr(region, what), *args)
+
+    def invalidate_each(
+        self, fragments: Iterable[Fragment], key: object = _ABSENT
+    ) -> None:
+        """Do what :meth:`invalidate` does, to each of several."""
+        with _Attempts() as attempts:
+            for fragment in fragments:
+                attempts.make(self.invalidate, fragment, key)
 
     def invalidate_own(self, key: object, given: Mapping[str, object]) -> None:
         """Remove a value that is not a fragment's."""
@@ -329,13 +423,15 @@ class TemplatePlaces:
             for fragment in self.scanned().fragments:
                 attempts.make(self.invalidate, fragment)
             for region in self.every_region():
-                attempts.make(region.discard_label, self.own_label(region))
+                self._attempt(
+                    attempts, region, "discard_label", self.own_label(region)
+                )
 
     def invalidate_tags(self, tags: tuple[str, ...]) -> None:
         """Invalidate what has one of *tags*, and what shows it."""
         with _Attempts() as attempts:
             for region in self.every_region():
-                attempts.make(region.invalidate_tags, *tags)
+                self._attempt(attempts, region, "invalidate_tags", *tags)
 
     def with_key(self, key: object) -> list[Fragment]:
         """Return the fragments that can have *key*, theirs or Mako's."""
@@ -407,16 +503,16 @@ class _Attempts:
     """
 
     def __init__(self) -> None:
-        self._error: BackendError | None = None
+        self._error: BackendError | OptionError | None = None
 
     def __enter__(self) -> _Attempts:
         return self
 
     def make(self, action: Callable[..., None], *args: Any) -> None:
-        """Do *action*; keep a BackendError for later."""
+        """Do *action*; keep what it raises for later."""
         try:
             action(*args)
-        except BackendError as error:
+        except (BackendError, OptionError) as error:
             self._error = self._error or error
 
     def __exit__(self, kind: object, *_: object) -> None:

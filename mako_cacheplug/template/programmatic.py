@@ -79,23 +79,24 @@ class ProgrammaticAPI:
         the template.
 
         :raises BackendError: if the store could not be reached.
-        :raises OptionError: for a def that is not in the template.
+        :raises OptionError: for a def that is not in the template, and for
+            one whose place no one knows: that of an expression's value,
+            where this process remembers none.
         """
         kw.pop("context", None)
         places = self._places
         defname = kw.pop(DEFNAME, None)
         if defname is not None:
-            for fragment in places.named(defname):
-                places.invalidate(fragment)
+            places.invalidate_each(places.named(defname))
             return
         places.invalidate_own(key, kw)
-        for fragment in places.with_key(key):
-            places.invalidate(fragment, key)
+        places.invalidate_each(places.with_key(key), key)
 
     def invalidate_template(self) -> None:
         """Remove everything that is cached of this template.
 
         :raises BackendError: if a store could not be reached.
+        :raises OptionError: for a def whose place no one knows.
         """
         self._places.invalidate_all()
 
