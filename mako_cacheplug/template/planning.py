@@ -15,7 +15,10 @@ from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import argument_cells
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import uses_caller
+from mako_cacheplug.template.scan import Around
+from mako_cacheplug.template.scan import calls_without_key
 from mako_cacheplug.template.scan import fragment_name
+from mako_cacheplug.template.scan import is_plain
 
 __all__ = ["Planner"]
 
@@ -81,8 +84,15 @@ class Planner:
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
         name = path = fragment_name(creator.__qualname__)
-        scanned = places.scanned()
-        name = scanned.name_at(name, creator.__code__.co_firstlineno)
+        around, takes_content = Around(), uses_caller(creator)
+        if self._is_plain(path, creator):
+            has_key = not calls_without_key(places.code, defname)
+        else:
+            scanned = places.scanned()
+            name = scanned.name_at(name, creator.__code__.co_firstlineno)
+            has_key = scanned.has_key(name)
+            around = scanned.around(name)
+            takes_content = takes_content or scanned.is_callers(path)
         places.remember(name, kw)
         return FragmentPlan(
             kw,
@@ -92,11 +102,22 @@ class Planner:
             self._family,
             name,
             defname,
-            scanned.has_key(name),
-            argument_cells(creator, scanned.around(name)),
-            uses_caller(creator) or scanned.is_callers(path),
+            has_key,
+            argument_cells(creator, around),
+            takes_content,
             given,
             where,
             self._run,
             edition.is_alone,
+        )
+
+    def _is_plain(self, path: str, creator: FunctionType) -> bool:
+        """Tell whether a fragment's own function tells all of it."""
+        return (
+            "." not in path
+            and (
+                path == "render_body"
+                or "pageargs" not in creator.__code__.co_freevars
+            )
+            and is_plain(self._places.code)
         )

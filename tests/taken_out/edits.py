@@ -77,8 +77,6 @@ def _let_go() -> None:
     "::test_a_render_that_began_with_the_old_ones[memory-inherited]",
     "traps/test_edits_under_way.py"
     "::test_a_render_that_began_with_the_old_ones[memory-a namespace]",
-    "traps/test_inheritance.py"
-    "::test_a_theme_that_is_edited_while_it_is_rendered[memory]",
 )
 def _began_with() -> None:
     replace(Editions, "_began_with", lambda self, context, version: True)
