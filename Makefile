@@ -11,13 +11,15 @@ SOURCES := mako_cacheplug plugins/file/mako_cacheplug_file plugins/memcached/mak
 METADATA := $(wildcard setup.cfg pyproject.toml plugins/*/setup.cfg plugins/*/pyproject.toml)
 MAKOS := $(addprefix $(VENV)/mako-,1.3.0 1.3.x 1.4.x)
 PORT ?= 8000
+EXAMPLES ?= 500
 
-.PHONY: help demo serve test lint types docs wheels bench herd servers clean
+.PHONY: help demo serve test soak lint types docs wheels bench herd servers clean
 
 help:
 	@echo "make demo    render the sample site on every store and compare"
 	@echo "make serve   the same site for a browser, on port $(PORT)"
 	@echo "make test    every distribution's tests, on real servers"
+	@echo "make soak    the campaigns among them, long: EXAMPLES=500"
 	@echo "make lint types docs wheels    what else CI checks"
 	@echo "make bench   what a hit costs beside the other plugins"
 	@echo "make herd    who creates, and who waits how long"
@@ -53,6 +55,10 @@ servers:
 
 test: servers $(VENV)/installed-test $(addsuffix /installed,$(MAKOS))
 	$(BIN)/python -m pytest $(TESTS)
+
+soak: servers $(VENV)/installed-test
+	MAKO_CACHEPLUG_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_property.py
+	$(BIN)/python -m benchmarks.circles --rounds 6000
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -334,6 +334,34 @@ def test_a_nested_def_is_not_keyed_on_the_context(tick: Ticks) -> None:
     assert shown == {"1"}
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        '<%block name="b">{}</%block>',
+        '<%def name="o()">{}</%def>${{o()}}',
+    ],
+)
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        '<%block cached="True">${x()}${tick()}</%block>',
+        '<%def name="i()" cached="True">${x()}${tick()}</%def>${i()}',
+    ],
+)
+def test_what_a_namespace_gives_is_no_variable_around_a_fragment(
+    around: str, fragment: str, tick: Ticks
+) -> None:
+    whole = site(
+        {
+            "/lib": '<%def name="x()">x</%def>',
+            "/page": '<%namespace file="/lib" import="x"/>'
+            + around.format(fragment),
+        }
+    ).get_template("/page")
+    assert [whole.render(tick=tick) for _ in range(2)] == ["x1"] * 2
+
+
 # -- called with content -----------------------------------------------------
 
 

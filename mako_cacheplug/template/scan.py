@@ -363,10 +363,11 @@ class _Scanner(ast.NodeVisitor):
 
 
 def _given_by_mako(name: str, blocks: Collection[str]) -> frozenset[str]:
-    """Return the arguments of a function that its author did not write."""
+    """Return what is in a function that its author did not write."""
+    given = frozenset({"_import_ns", "context"})
     if name == "render_body" or name.removeprefix("render_") in blocks:
-        return frozenset({"context", "pageargs"})
-    return frozenset({"context"})
+        return given | {"pageargs"}
+    return given
 
 
 def _described(node: ast.FunctionDef) -> Function:

@@ -1,0 +1,1 @@
+"""Random sites, rendered with and without the cache: see test_property."""
