@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -22,7 +23,17 @@ def main() -> None:
     from mako_cacheplug.cli.main import command
 
     try:
-        command(prog_name="mako-cacheplug")
+        try:
+            command(prog_name="mako-cacheplug")
+        finally:
+            # Here, where its failure can be told, and not at the exit.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except OSError as error:  # such as a full disk behind the output
-        print(f"mako-cacheplug: {error}", file=sys.stderr)
+        if sys.stdout is not None:
+            # What is left in the buffer has nowhere to go.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+        if sys.stderr is not None and not isinstance(error, BrokenPipeError):
+            print(f"mako-cacheplug: {error}", file=sys.stderr)
         sys.exit(2)
