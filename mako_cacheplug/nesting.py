@@ -104,11 +104,11 @@ class Creation:
 
     def _take(self, names: list[str], labels: LabelVersions) -> bool:
         """Hold *names* in the own store; tell whether one is new to it."""
+        if names and not self.labels.are_those_of(labels):
+            labels.are_also_in(self.labels)
         missing = [name for name in names if name not in self._held]
         if not missing:
             return False
-        if not self.labels.are_those_of(labels):
-            labels.are_also_in(self.labels)
         try:
             pairs = self.labels.current(missing)
         except BackendError:

@@ -138,6 +138,21 @@ def test_an_invalidation_of_what_is_inside_takes_effect_around(
     assert site.show() == again
 
 
+def test_one_tag_in_two_stores_is_invalidated_around_from_either(
+    site: Site,
+) -> None:
+    far = site.regions["far"]
+    site.put(
+        page=CACHED
+        + """
+<%def name="f()" cached="True" cache_tags="t">${tick()}</%def>
+${f()} ${far.get_or_create("k", tick, tags="t")}"""
+    )
+    assert site.show(far=far) == "1 2"
+    far.invalidate_tags("t")
+    assert site.show(far=far).split()[1] == str(site.tick.count) != "2"
+
+
 def test_an_invalidation_inside_reaches_an_unrelated_page(site: Site) -> None:
     site.put(
         lib='<%def name="f()" cached="True" cache_region="far">f${tick()}'
