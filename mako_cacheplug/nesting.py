@@ -135,10 +135,12 @@ class Creation:
             if expires and entry.fresh_until < creation.fresh_until:
                 creation.fresh_until = entry.fresh_until
             if entry.labels:
+                names = [name for name, _ in entry.labels]
                 if creation.labels.are_those_of(labels):
+                    # As they were when the entry was made, so no later.
+                    creation._held.update(names)
                     creation.pairs.update(dict.fromkeys(entry.labels))
                 else:
-                    names = [name for name, _ in entry.labels]
                     again |= creation._take(names, labels)
             creation = creation.around
         return again

@@ -252,6 +252,25 @@ def test_nocache_rises(body: str, site: Site) -> None:
     assert site.show(private=True, **given) == "[7 i8 (3 j4)]"
 
 
+def test_what_is_not_stored_is_made_once_though_it_shows_other_stores(
+    site: Site,
+) -> None:
+    site.put(
+        page=CACHED
+        + """
+<%def name="f()" cached="True" cache_region="far">
+${nocache(context)} ${tick()} ${g()}</%def>
+<%def name="g()" cached="True">${h()}</%def>
+<%def name="h()" cached="True">h</%def>
+${f()}"""
+    )
+    assert [site.show(nocache=nocache) for _ in range(3)] == [
+        "1 h",
+        "2 h",
+        "3 h",
+    ]
+
+
 def test_nocache_is_empty_where_nothing_is_cached(site: Site) -> None:
     site.put(page="[${nocache(context)}]")
     assert site.show(nocache=nocache) == "[]"
