@@ -197,6 +197,17 @@ SITES = {
         },
         "1<Hi {}>",
     ),
+    "in a block of the base that a child's cached block shows": (
+        {
+            "/base": '<%block name="b" cached="True">${tick()}'
+            "${hole(self.who)}</%block>",
+            "/page": '<%inherit file="/base"/>'
+            + WHO
+            + '<%block name="b" cached="True">${tick()}(${parent.b()})'
+            "</%block>",
+        },
+        "1(2Hi {})",
+    ),
     "in an included page": (
         {
             "/part": WHO + "(${hole(who)})",

@@ -126,6 +126,8 @@ class Ground:
             inside = str(getattr(top, "uri", "?"))
         if not uri and (inside or template is not self.template):
             uri = template.uri
+        if not inside and uri == self.template.uri:
+            uri = ""  # Back from a base, which it overrides.
         for needed in (inside, uri):
             if needed and needed not in self._uris:
                 return (
