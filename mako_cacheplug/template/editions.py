@@ -143,6 +143,11 @@ class Editions:
             return None
         return self._edition(version, False)
 
+    def is_past(self, context: Any, edition: Edition) -> bool:
+        """Tell whether a render goes on with templates edited meanwhile."""
+        library = self._library_in(context, self._template)
+        return not library.is_current(edition.version, checking=False)
+
     def _chosen(self, context: Any, version: Version) -> list[Template]:
         """Return what expressions say that it inherits and takes from."""
         bases: list[Template] = []

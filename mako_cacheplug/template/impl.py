@@ -154,6 +154,9 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
                 raise error.at(self._places.where(str(defname))) from None
             if edition is None:
                 return _uncached(creator)
+            if nesting.current() and self._editions.is_past(context, edition):
+                # What is around can be of the newer templates already.
+                nesting.nocache()
         site = id(creator.__code__)
         plan = edition.plans.get(site)
         if plan is None or plan.kw != kw:

@@ -255,3 +255,39 @@ def test_a_render_that_began_with_the_old_ones(
     for text, pages in zip(("old", "new"), versions, strict=True):
         other = Files(tmp_path / text, pages).lookup(url)
         assert shows_only(text, render(other, "/page", early=nothing))
+
+
+LEAF = DEF.format('<%include file="/part"/>')
+KEPT = {
+    "in a page": {
+        "/leaf": LEAF,
+        "/around": CACHED + '<%include file="/leaf"/>',
+    },
+    "in an heir's base": {
+        "/base": CACHED + "${self.f()}${next.body()}",
+        "/leaf": LEAF,
+        "/around": '<%inherit file="/base"/>'
+        '<%namespace name="leaf" file="/leaf"/>'
+        '<%def name="f()"><%include file="/leaf"/></%def>',
+    },
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_what_a_render_had_begun_with_is_not_kept_around(
+    how: str, url: str
+) -> None:
+    first = '<%include file="/leaf"/>${during()} '
+    pages = {
+        "/part": "old",
+        "/page": first + '<%include file="/around"/>',
+        **KEPT[how],
+    }
+    lookup = site(pages, url)
+
+    def during() -> str:
+        lookup.put_string("/part", "new")
+        return ""
+
+    render(lookup, "/page", during=during)
+    assert render(lookup, "/page", during=nothing).split() == ["new", "new"]
