@@ -30,6 +30,7 @@ __all__ = [
     "NO_VALUE",
     "CacheBackend",
     "CacheMutex",
+    "EntryWatch",
     "NoValue",
     "SupportsBulk",
     "SupportsCheckAndSet",
@@ -39,6 +40,7 @@ __all__ = [
     "SupportsMutex",
     "SupportsPrune",
     "SupportsUsage",
+    "SupportsWatch",
     "Usage",
 ]
 
@@ -313,3 +315,31 @@ class SupportsCheckAndSetEntries(Protocol):
         self, key: str, entry: CacheEntry, ttl: float | None, claim: object
     ) -> bool:
         """Store *entry* if *claim* still holds; tell whether it did."""
+
+
+class EntryWatch(Protocol):
+    """What is under a key, as long as it is there."""
+
+    held: CacheEntry | bytes | None
+    """``None``, for good, before the call returns that removes or replaces
+    it, for whatever reason."""
+
+    used: bool
+    """Whether its use since the last write was noted."""
+
+
+@runtime_checkable
+class SupportsWatch(Protocol):
+    """A store inside this process of which a hit can be watched.
+
+    To look whether it is still there then costs no call and no lock.
+    """
+
+    def watch(self, key: str) -> EntryWatch | None:
+        """Return a watch of what is under *key*, or ``None``.
+
+        The store must not keep it alive.
+        """
+
+    def touch(self, key: str, watch: EntryWatch) -> None:
+        """Note that what is watched was used."""

@@ -7,6 +7,7 @@ how to look again, and how to create and store.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 from typing import TYPE_CHECKING
 
 from mako_cacheplug import codec as codecs
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mako_cacheplug.region import Fragment
 
 __all__ = ["MissedCall"]
+
+_CHEAP_SECONDS: Final = 1e-4
+"""What costs less is not worth a number of its own in each entry."""
 
 
 def _is_shareable(entry: CacheEntry) -> bool:
@@ -142,13 +146,16 @@ class MissedCall:
 
     def count(self, served: CacheEntry | NoValue, now: float) -> None:
         """Count this call as one of hit, miss and stale."""
-        name, kind = "misses", EventKind.MISS
-        if served is not NO_VALUE and served is self.seen:
-            name, kind = "stale", EventKind.STALE
-            if served.is_fresh(now):  # another regenerates it, early
-                name, kind = "hits", EventKind.HIT
-        self._region._counters.count(name)
-        self._region._counters.emit(kind, self.key)
+        counters = self._region._counters
+        if served is NO_VALUE or served is not self.seen:
+            counters.count("misses")
+            counters.emit(EventKind.MISS, self.key)
+        elif served.is_fresh(now):  # another regenerates it, early
+            counters.count_hit()
+            counters.emit(EventKind.HIT, self.key)
+        else:
+            counters.count("stale")
+            counters.emit(EventKind.STALE, self.key)
 
     def look(self) -> CacheEntry | NoValue:
         """Return the entry that another caller has made since."""
@@ -206,7 +213,9 @@ class MissedCall:
                 )
                 return self.seen
             raise
-        cost = max(0.0, region._clock() - began)
+        cost = region._clock() - began
+        if cost < _CHEAP_SECONDS:
+            cost = 0.0
         region._counters.count("creations")
         region._counters.emit(EventKind.CREATE, self.key, seconds=cost)
         try:

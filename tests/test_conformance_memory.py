@@ -26,11 +26,10 @@ class MemoryHarness(StoreHarness):
         return self.backend
 
     def raw_get(self, key: str) -> bytes | None:
-        record = self.backend._table.get(key)
-        return record.held if record else None  # type: ignore[return-value]  # the kit stores bytes
+        return self.backend._table.get(key)  # type: ignore[return-value]  # the kit stores bytes
 
     def raw_set(self, key: str, payload: bytes) -> None:
-        self.backend._table[key].held = payload
+        self.backend._table[key] = payload
 
     def unavailable(self) -> AbstractContextManager[None]:
         raise NotImplementedError
@@ -44,6 +43,7 @@ class TestMemory(ConformanceSuite):
         api.SupportsEntries,
         api.SupportsPrune,
         api.SupportsUsage,
+        api.SupportsWatch,
     )
     deviations: ClassVar[dict[str, str]] = {
         "CheckAndSetProcessSuite": "each process has a store of its own",

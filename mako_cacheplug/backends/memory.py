@@ -2,22 +2,27 @@
 
 Entries are kept as they are, text without serialisation.  Bounded by bytes
 and by entries; what was used least recently goes first.
+
+A hit takes no lock.  It notes its key, and the next write brings the order of
+use up to date: what "BP-Wrapper" does for the buffers of a database (X. Ding,
+S. Jiang, X. Zhang, ICDE 2009).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 from typing import TYPE_CHECKING
 
 from mako_cacheplug import options
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import Usage
@@ -34,30 +39,35 @@ __all__ = ["MemoryBackend"]
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 
-_SLOT_BYTES: Final = 340
-"""What an entry costs beside its key and value: its object, its floats, the
-record and the place in the ordered dict."""
+_SLOT_BYTES: Final = 220
+"""What an entry costs beside its key and value: its object, its floats, and
+its places in the dicts."""
 
 _LABEL_BYTES: Final = 130
 """What each label of an entry costs beside its text: a pair in a tuple and
 the version's object."""
 
+_BLOCK_BYTES: Final = 64
+"""Sizes are counted in blocks of that many bytes: of small numbers Python
+keeps one object for all."""
 
-class _Record:
-    """One value in the table: an entry, or a payload with its end."""
+_ROOM: Final = 128
+"""Where there is no room, this part of the bound is made free at once: on the
+way to the oldest value lie the places of all that have left lately."""
 
-    __slots__ = ("bytes", "ends_at", "held")
 
-    def __init__(
-        self, held: CacheEntry | bytes, ends_at: float | None, size: int
-    ) -> None:
-        self.held = held
-        self.ends_at = ends_at
-        self.bytes = size
+class _Watch:
+    """What is under a key, as long as it is there."""
+
+    __slots__ = ("__weakref__", "held", "used")
+
+    def __init__(self, held: CacheEntry | bytes) -> None:
+        self.held: CacheEntry | bytes | None = held
+        self.used = False
 
 
 class _Mark:
-    """Stands for a value that is not there yet."""
+    """Stands for what is under a key, until that is another."""
 
     __slots__ = ("__weakref__",)
 
@@ -88,8 +98,19 @@ class MemoryBackend(CacheBackend):
         self.max_entries = max_entries
         self.max_value_bytes = max_bytes
         self._clock = clock
-        self._table: OrderedDict[str, _Record] = OrderedDict()
-        self._bytes = 0
+        # The least recently used first.  Whoever changes it holds the lock.
+        self._table: dict[str, CacheEntry | bytes] = {}
+        self._used: dict[str, None] = {}
+        self._sizes: dict[str, int] = {}
+        self._ends: dict[str, float] = {}
+        self._blocks = 0
+        self._most = (
+            math.inf if max_bytes is None else max_bytes // _BLOCK_BYTES,
+            math.inf if max_entries is None else max_entries,
+        )
+        self._watches: weakref.WeakValueDictionary[str, _Watch] = (
+            weakref.WeakValueDictionary()
+        )
         # Outside of the table: a mark is no entry, and lasts as long as
         # somebody has it as a claim.
         self._marks: weakref.WeakValueDictionary[str, _Mark] = (
@@ -110,24 +131,47 @@ class MemoryBackend(CacheBackend):
         return cls(**url.take(max_bytes=options.size, max_entries=_entries))
 
     def get(self, key: str) -> bytes | NoValue:
-        with self._lock:
-            record = self._table.get(key)
-            if record is None or not isinstance(record.held, bytes):
-                return NO_VALUE
-            if record.ends_at is not None and self._clock() >= record.ends_at:
-                self._remove(key)
-                return NO_VALUE
-            self._table.move_to_end(key)
-            return record.held
+        held = self._find(key)
+        if not isinstance(held, bytes):
+            return NO_VALUE
+        ends_at = self._ends.get(key)
+        if ends_at is not None and self._clock() >= ends_at:
+            with self._lock:
+                if self._table.get(key) is held:
+                    self._void(key)
+                    self._remove(key)
+            return NO_VALUE
+        return held
 
     def get_entry(self, key: str) -> CacheEntry | NoValue:
         """Return the entry under *key*; whether it is fresh, it knows."""
+        held = self._find(key)
+        return held if type(held) is CacheEntry else NO_VALUE
+
+    def _find(self, key: str) -> CacheEntry | bytes | None:
+        held = self._table.get(key)
+        if held is None:
+            # While it is moved or replaced it is nowhere for a moment.
+            with self._lock:
+                held = self._table.get(key)
+            if held is None:
+                return None
+        if key not in self._used:
+            self._used[key] = None
+        return held
+
+    def watch(self, key: str) -> _Watch | None:
+        """Return what is under *key*, for who wants to know when it goes."""
         with self._lock:
-            record = self._table.get(key)
-            if record is None or type(record.held) is not CacheEntry:
-                return NO_VALUE
-            self._table.move_to_end(key)
-            return record.held
+            watch = self._watches.get(key)
+            if watch is None and key in self._table:
+                watch = self._watches[key] = _Watch(self._table[key])
+            return watch
+
+    def touch(self, key: str, watch: EntryWatch) -> None:
+        """Note that what is watched was used."""
+        watch.used = True
+        self._used[key] = None
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
         self._set(key, payload, sys.getsizeof(payload), ttl, _UNCLAIMED)
@@ -139,11 +183,8 @@ class MemoryBackend(CacheBackend):
         self._set(key, entry, _entry_bytes(entry), ttl, _UNCLAIMED)
 
     def claim(self, key: str) -> object:
-        """Return what stands for what is under *key* now: it, or a mark."""
+        """Return what stands for what is under *key* now: a mark."""
         with self._lock:
-            record = self._table.get(key)
-            if record is not None:
-                return record
             mark = self._marks.get(key)
             if mark is None:
                 mark = self._marks[key] = _Mark()
@@ -170,14 +211,12 @@ class MemoryBackend(CacheBackend):
         claim: object,
     ) -> bool:
         size = sys.getsizeof(key) + value_bytes + _SLOT_BYTES
-        ends_at = None if ttl is None else self._clock() + ttl
         with self._lock:
             if claim is not _UNCLAIMED and not self._holds(key, claim):
                 return False
-            if self._marks:
-                self._marks.pop(key, None)
-            if key in self._table:
-                self._remove(key)
+            self._void(key)
+            self._order()
+            self._remove(key)
             if self.max_bytes is not None and size > self.max_bytes:
                 raise ValueTooLargeError(
                     f"a value of {value_bytes} bytes is over the memory"
@@ -185,62 +224,87 @@ class MemoryBackend(CacheBackend):
                     size=value_bytes,
                     limit=self.max_bytes,
                 )
-            self._table[key] = _Record(held, ends_at, size)
-            self._bytes += size
+            self._table[key] = held
+            self._sizes[key] = blocks = -(-size // _BLOCK_BYTES)
+            self._blocks += blocks
+            if ttl is not None:
+                self._ends[key] = self._clock() + ttl
             self._evict()
             return True
 
     def _holds(self, key: str, claim: object) -> bool:
-        record = self._table.get(key)
-        if record is not None:
-            return claim is record
         return claim is not None and claim is self._marks.get(key)
 
+    def _void(self, key: str) -> None:
+        if self._marks:
+            self._marks.pop(key, None)
+
+    def _order(self) -> None:
+        """Move what was used since the last write behind all the rest."""
+        if not self._used:
+            return
+        used, self._used = self._used, {}
+        table, watches = self._table, self._watches
+        for key in list(used):
+            if key in table:
+                table[key] = table.pop(key)
+                watch = watches.get(key) if watches else None
+                if watch is not None:
+                    watch.used = False
+
     def _evict(self) -> None:
-        """Drop what was used least recently until the bounds are kept."""
-        while self._table and (
-            (self.max_bytes is not None and self._bytes > self.max_bytes)
-            or (
-                self.max_entries is not None
-                and len(self._table) > self.max_entries
-            )
-        ):
-            _, record = self._table.popitem(last=False)
-            self._bytes -= record.bytes
+        """Drop what was used least recently if a bound is not kept."""
+        blocks, entries = self._blocks, len(self._table)
+        most_blocks, most_entries = self._most
+        if blocks <= most_blocks and entries <= most_entries:
+            return
+        most_blocks -= blocks // _ROOM
+        most_entries -= entries // _ROOM
+        leaving = []
+        for key in self._table:
+            if blocks <= most_blocks and entries <= most_entries:
+                break
+            leaving.append(key)
+            blocks -= self._sizes[key]
+            entries -= 1
+        for key in leaving[: len(self._table) - 1]:
+            self._void(key)
+            self._remove(key)
 
     def _remove(self, key: str) -> None:
-        self._bytes -= self._table.pop(key).bytes
+        if self._table.pop(key, None) is not None:
+            self._blocks -= self._sizes.pop(key)
+            self._ends.pop(key, None)
+            watch = self._watches.pop(key, None) if self._watches else None
+            if watch is not None:
+                watch.held = None
 
     def delete(self, key: str) -> None:
         with self._lock:
-            self._marks.pop(key, None)
-            if key in self._table:
-                self._remove(key)
+            self._void(key)
+            self._remove(key)
 
     def clear(self) -> None:
         """Remove everything."""
         with self._lock:
             self._marks.clear()
-            self._table.clear()
-            self._bytes = 0
+            for key in list(self._table):
+                self._remove(key)
 
     def prune(self) -> int:
         """Remove what has expired; return how many."""
         now = self._clock()
         with self._lock:
-            ended = [
-                key
-                for key, record in self._table.items()
-                if record.ends_at is not None and now >= record.ends_at
-            ]
+            ended = [k for k, ends_at in self._ends.items() if now >= ends_at]
             for key in ended:
+                self._void(key)
                 self._remove(key)
         return len(ended)
 
     def usage(self) -> Usage:
         """Return the number of entries and the bytes counted for them."""
         with self._lock:
-            return Usage(len(self._table), self._bytes)
+            return Usage(len(self._table), self._blocks * _BLOCK_BYTES)
 
     def close(self) -> None:
         """Forget everything."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 from typing import ClassVar
@@ -13,6 +15,7 @@ from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsPrune
 from mako_cacheplug.api import SupportsUsage
+from mako_cacheplug.api import SupportsWatch
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.testing.base import Suite
@@ -28,6 +31,7 @@ __all__ = [
     "EntriesSuite",
     "PruneSuite",
     "UsageSuite",
+    "WatchSuite",
 ]
 
 # The backends here have more than CacheBackend tells: the class of the
@@ -284,3 +288,52 @@ class EntriesSuite(Suite):
             backend.set_entry(key, CacheEntry(name, 1.0), None)
             assert backend.get_entry(key) == CacheEntry(name, 1.0)
             backend.delete(key)
+
+
+class WatchSuite(Suite):
+    """A store inside the process of which a hit can be watched."""
+
+    requires: ClassVar[type | None] = SupportsWatch
+
+    def test_watch_holds_what_is_there(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """And still does when others have been written, or it was read."""
+        assert backend.watch(harness.key()) is None
+        backend.set(harness.key(), b"x", 60.0)
+        watch = backend.watch(harness.key())
+        backend.set(harness.key("other"), b"y", 60.0)
+        assert backend.get(harness.key()) == b"x"
+        backend.touch(harness.key(), watch)
+        backend.set(harness.key("another"), b"z", 60.0)
+        assert watch.held == b"x"
+        assert backend.watch(harness.key()).held == b"x"
+
+    def test_watch_ends_with_what_it_holds(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """However that goes; what comes after it is another's."""
+        key = harness.key()
+        clear = getattr(backend, "clear", None)
+        ways: list[Callable[[], None]] = [
+            lambda: backend.delete(key),
+            lambda: backend.set(key, b"new", 60.0),
+            lambda: backend.set(key, b"old", 60.0),
+        ]
+        for remove in [*ways, clear] if clear else ways:
+            backend.set(key, b"old", 60.0)
+            watches = [backend.watch(key), backend.watch(key)]
+            remove()
+            assert [watch.held for watch in watches] == [None, None]
+            backend.set(key, b"old", 60.0)
+            assert [watch.held for watch in watches] == [None, None]
+
+    def test_watch_keeps_nothing_alive(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        backend.set(harness.key(), b"x", 60.0)
+        watch = backend.watch(harness.key())
+        ended = weakref.ref(watch)
+        del watch
+        gc.collect()
+        assert ended() is None

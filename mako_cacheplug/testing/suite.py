@@ -55,6 +55,7 @@ from mako_cacheplug.testing.powers import ClearSuite  # noqa: E402
 from mako_cacheplug.testing.powers import EntriesSuite  # noqa: E402
 from mako_cacheplug.testing.powers import PruneSuite  # noqa: E402
 from mako_cacheplug.testing.powers import UsageSuite  # noqa: E402
+from mako_cacheplug.testing.powers import WatchSuite  # noqa: E402
 from mako_cacheplug.testing.processes import ProcessSuite  # noqa: E402
 
 __all__ = ["PROTOCOLS", "SUITES", "ConformanceSuite", "FailureSuite"]
@@ -68,6 +69,7 @@ PROTOCOLS: Final = (
     api.SupportsMutex,
     api.SupportsPrune,
     api.SupportsUsage,
+    api.SupportsWatch,
 )
 
 
@@ -83,6 +85,7 @@ class ConformanceSuite(
     EntriesSuite,
     PruneSuite,
     UsageSuite,
+    WatchSuite,
     CheckAndSetSuite,
     CheckAndSetEntriesSuite,
     CheckAndSetProcessSuite,
