@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import logging
 import os
 import threading
@@ -102,17 +103,28 @@ class RegionCounters:
         self.hooks: tuple[EventHook, ...] = ()
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(RegionStats._fields, 0)
+        del self._counts["hits"]
+        self._hits = itertools.count()
+        self._hits_read = 0
+        self.count_hit: Callable[[], object] = self._hits.__next__
+        """Add one to the hits: atomic without a lock, as it is one step."""
         _every_counters.add(self)
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Add *amount* to the counter *name*, a field of RegionStats."""
+        """Add *amount* to the counter *name*, a field of RegionStats.
+
+        All but the hits, which :attr:`count_hit` counts.
+        """
         with self._lock:
             self._counts[name] += amount
 
     def snapshot(self) -> RegionStats:
         """Return all counters as of one moment."""
         with self._lock:
-            return RegionStats(**self._counts)
+            # To look at the counter is to count.
+            hits = next(self._hits) - self._hits_read
+            self._hits_read += 1
+            return RegionStats(hits=hits, **self._counts)
 
     def add_hook(self, hook: EventHook) -> None:
         """Call *hook* with every event from now on.

@@ -23,13 +23,13 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.lock import DogpileLock
+from mako_cacheplug.standing import StandingHit
+from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.storage import EntryStorage
 
 __all__ = ["LabelVersions"]
-
-TRUST_SECONDS: Final = 1.0
-"""How long a label is trusted that is not the only one to see to it."""
 
 _REMEMBERED_CHECKS: Final = 4096
 
@@ -129,6 +129,47 @@ class LabelVersions:
         if trusting:
             self._trust(key, entry, now)
         return entry
+
+    def stand(
+        self,
+        key: str,
+        expected: tuple[str, ...],
+        entry: CacheEntry,
+        now: float,
+        trusting: bool,
+        counters: RegionCounters,
+    ) -> StandingHit | None:
+        """Return what :meth:`read_valid` found as a hit that stands.
+
+        If the store can be watched, and still has it.
+        """
+        storage = self._storage
+        watched = storage.watch(key)
+        if watched is None or watched[0].held is not entry:
+            return None
+        watch, until = watched
+        labels = []
+        for name, version in entry.labels:
+            if trusting and name == expected[0]:
+                continue
+            label = storage.watch(name)
+            held = None if label is None else label[0].held
+            if label is None or getattr(held, "value", None) != version:
+                return None
+            labels.append(label[0])
+            until = min(until, label[1])
+        assert storage.watched is not None
+        return StandingHit(
+            key,
+            expected,
+            watch,
+            tuple(labels),
+            storage.watched,
+            now,
+            min(until, now + TRUST_SECONDS, entry.fresh_until),
+            self._clock,
+            counters,
+        )
 
     def _trust(self, key: str, entry: CacheEntry, now: float) -> None:
         if len(self._checked) >= _REMEMBERED_CHECKS:

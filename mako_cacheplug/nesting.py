@@ -29,6 +29,7 @@ __all__ = [
     "current",
     "is_creating",
     "nocache",
+    "under_way",
 ]
 
 DEEPEST: Final = 16
@@ -45,6 +46,10 @@ _current: Final[contextvars.ContextVar[Creation | None]] = (
 
 current: Final = _current.get
 """Return the innermost creation under way in this thread, or ``None``."""
+
+
+under_way: Final[set[Creation]] = set()
+"""All creations of this process: while there are none, no thread has one."""
 
 
 class Creation:
@@ -78,11 +83,13 @@ class Creation:
         self._held: set[str] = set()
 
     def __enter__(self) -> Creation:
+        under_way.add(self)
         self._token = _current.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
+        under_way.discard(self)
 
     @property
     def is_storable(self) -> bool:

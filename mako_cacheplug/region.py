@@ -44,12 +44,15 @@ from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
+from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
 
 __all__ = ["CacheRegion", "Fragment"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_STANDING: Final = 4096
 
 _Lock = DogpileLock[CacheEntry]
 
@@ -146,11 +149,12 @@ class CacheRegion:
         self._labels_keys = not self._storage.can_claim
         # Another object after each of them.
         self._invalidation = object()
+        self._standing: dict[str, StandingHit] = {}
         self._clock = clock
         self._chance = chance
         self._said: set[str] = set()
         self.scope = keys.join(self.namespace, name)
-        self._plain = keys.join("plain", self.scope)
+        self._plain = keys.join("v", self.scope)
 
     def __repr__(self) -> str:
         kind = type(self.backend).__name__
@@ -284,7 +288,18 @@ class CacheRegion:
         if around is not None:
             # Held before anything is read: see there.
             around.hold(labels, self._labels)
+        else:
+            standing = self._standing.get(key)
+            if (
+                standing is not None
+                and standing.expected == labels
+                and not call.early
+            ):
+                found = standing.take()
+                if found is not None:
+                    return codecs.load_value(found.value)
         counters = self._counters
+        trusting = fragment is not None and fragment.is_removed
         again = True
         while again:
             now = self._clock()
@@ -292,10 +307,7 @@ class CacheRegion:
             entry: CacheEntry | NoValue
             try:
                 entry = self._labels.read_valid(
-                    key,
-                    labels,
-                    now,
-                    trusting=fragment is not None and fragment.is_removed,
+                    key, labels, now, trusting=trusting
                 )
             except BackendError as error:
                 self._counters.emit(EventKind.STORE_ERROR, key, error=error)
@@ -305,9 +317,11 @@ class CacheRegion:
                 and now < entry.fresh_until
                 and not (call.early and self._is_early(entry, call, now))
             ):
-                counters.count("hits")
+                counters.count_hit()
                 if counters.hooks:
                     counters.emit(EventKind.HIT, key)
+                elif self._storage.watched is not None:
+                    self._stand(key, labels, entry, now, trusting)
             elif around is not None and around.depth >= nesting.DEEPEST:
                 value = creator()
                 entry = self._entry("", call, (), now, 0.0)
@@ -329,6 +343,26 @@ class CacheRegion:
                 entry, self._labels, expires=fragment is not None
             )
         return codecs.load_value(entry.value)
+
+    def standing(self, key: str) -> StandingHit | None:
+        """Return the latest hit of the logical *key*, if it may stand."""
+        return self._standing.get(key)
+
+    def _stand(
+        self,
+        key: str,
+        labels: tuple[str, ...],
+        entry: CacheEntry,
+        now: float,
+        trusting: bool,
+    ) -> None:
+        standing = self._labels.stand(
+            key, labels, entry, now, trusting, self._counters
+        )
+        if standing is not None:
+            if len(self._standing) >= _MOST_STANDING:
+                self._standing.clear()
+            self._standing[key] = standing
 
     def _is_early(
         self, entry: CacheEntry, call: CallOptions, now: float
@@ -356,7 +390,7 @@ class CacheRegion:
             self._counters.count("misses")
             self._counters.emit(EventKind.MISS, key)
             return NO_VALUE
-        self._counters.count("hits")
+        self._counters.count_hit()
         self._counters.emit(EventKind.HIT, key)
         return codecs.load_value(entry.value)
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
+from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsBulk
@@ -26,6 +27,7 @@ from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsCheckAndSetEntries
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.api import SupportsWatch
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
@@ -61,6 +63,9 @@ class EntryStorage(abc.ABC):
 
     in_bulk = False
     """Whether many keys cost one trip, and a trip costs something."""
+
+    watched: SupportsWatch | None = None
+    """The store, if it tells of what goes."""
 
     can_claim = False
     """Whether a value that was overtaken while it was made is refused."""
@@ -121,6 +126,13 @@ class EntryStorage(abc.ABC):
         """
         return None
 
+    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+        """Return a watch of what is under *key*, if the store has such.
+
+        And until when, in seconds since the epoch, it can be trusted.
+        """
+        return None
+
     def ask(
         self, action: Callable[_P, _T], *args: _P.args, **kw: _P.kwargs
     ) -> _T:
@@ -171,6 +183,8 @@ class _EntryTable(EntryStorage):
         if isinstance(backend, SupportsCheckAndSetEntries):
             self._claims = backend
             self.can_claim = True
+        if isinstance(backend, SupportsWatch):
+            self.watched = backend
 
     def read(self, key: str) -> CacheEntry | NoValue:
         if not self._failing:
@@ -217,6 +231,10 @@ class _EntryTable(EntryStorage):
         if self._claims is None:
             return UNCLAIMED
         return self.ask(self._claims.claim, key)
+
+    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+        watch = None if self.watched is None else self.watched.watch(key)
+        return None if watch is None else (watch, math.inf)
 
 
 class _CodedStorage(EntryStorage):

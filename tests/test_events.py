@@ -17,15 +17,17 @@ from mako_cacheplug.events import RegionStats
 def test_counters_begin_at_zero_and_add_up() -> None:
     counters = RegionCounters("r")
     assert counters.snapshot() == RegionStats()
-    counters.count("hits")
-    counters.count("hits")
+    counters.count_hit()
     counters.count("bytes_read", 10)
+    for _ in range(2):
+        assert counters.snapshot() == RegionStats(hits=1, bytes_read=10)
+    counters.count_hit()
     assert counters.snapshot() == RegionStats(hits=2, bytes_read=10)
 
 
 def test_there_is_no_counter_by_another_name() -> None:
     with pytest.raises(KeyError):
-        RegionCounters("r").count("hit")
+        RegionCounters("r").count("hits")
 
 
 def test_no_count_is_lost_between_threads() -> None:
@@ -33,7 +35,7 @@ def test_no_count_is_lost_between_threads() -> None:
 
     def work() -> None:
         for _ in range(5000):
-            counters.count("hits")
+            counters.count_hit()
             counters.count("misses")
 
     threads = [threading.Thread(target=work) for _ in range(8)]

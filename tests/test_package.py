@@ -25,7 +25,7 @@ CORE = [
 LAYERS = [
     {"exceptions", "entry", "forks"},
     {"waiting", "lock", "events", "options", "codec", "keys", "api"},
-    {"storage", "registry", "backends"},
+    {"storage", "registry", "backends", "standing"},
     {"labels"},
     {"nesting"},
     {"miss"},

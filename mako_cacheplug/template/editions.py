@@ -143,6 +143,13 @@ class Editions:
             return None
         return self._edition(version, False)
 
+    def noted(self, context: Any) -> Edition | None:
+        """Return what :meth:`in_render` last said, if of this render."""
+        render = self._render
+        if render is None or render.stack() is not context.caller_stack:
+            return None
+        return render.edition
+
     def is_past(self, context: Any, edition: Edition) -> bool:
         """Tell whether a render goes on with templates edited meanwhile."""
         library = self._library_in(context, self._template)

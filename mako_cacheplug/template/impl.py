@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Callable
 from collections.abc import Collection
+from types import CodeType
 from types import FunctionType
 from typing import Any
 from typing import cast
@@ -34,6 +35,7 @@ from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.registry import backend_names
+from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.editions import running
@@ -106,14 +108,18 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
         cache._get_cache_kw = _keep_everything
-        cache._ctx_get_or_create = self._ctx_get_or_create
+        self._sites: dict[object, _Site] = {}
+        cache._ctx_get_or_create = _shortcut(self)
 
     # -- rendering ---------------------------------------------------------
 
     def _ctx_get_or_create(
         self, key: object, creator: _Creator, context: Any, **kw: Any
     ) -> object:
-        """Take the place of the method that generated code calls."""
+        """Take the place of the method that generated code calls.
+
+        All but the hits that :func:`_shortcut` has.
+        """
         if not self._template.cache_enabled:
             return creator()
         return self._serve(key, creator, context, kw)
@@ -172,20 +178,20 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
                 return place.get_or_create(key, creator)
         if enabled is None and not plan.enabled:
             return _uncached(creator)
-        variant = plan.constant
         heirs = ""
         if plan.is_heirs is not False and context is not None:
             top = context._data.get("self")
             if top is not None and top.template is not self._template:
                 heirs = self._heirs(context, plan)
-        if (
-            variant is None
-            or heirs
-            or tags is not None
-            or vary is not None
-            or type(key) is not str
-            or key != plan.default_key
-        ):
+        variant = plan.constant
+        is_constant = (
+            variant is not None
+            and not heirs
+            and vary is None
+            and type(key) is str
+            and key == plan.default_key
+        )
+        if variant is None or not is_constant or tags is not None:
             try:
                 variant = plan.variant(
                     key,
@@ -212,7 +218,37 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         if value.__class__ is dict:
             origin = context, plan, edition
             return self._with_holes(value, logical, creator, origin)
+        if is_constant and enabled is None:
+            hit = plan.region.standing(logical)
+            if hit is not None:
+                if tags is not None:
+                    kw["tags"] = tags
+                self._note_site(defname, creator, kw, edition, plan, hit)
         return value
+
+    def _note_site(
+        self,
+        defname: object,
+        creator: _Creator,
+        kw: dict[str, object],
+        edition: Edition,
+        plan: FragmentPlan,
+        hit: StandingHit,
+    ) -> None:
+        """Let the next call like this one take the shortcut.
+
+        One whose options are all in its tag: nothing that a caller could
+        change without being noticed.
+        """
+        is_plain = {*map(type, kw.values())} <= {str, int}
+        if is_plain and not ("depends" in kw or edition.version.is_open):
+            self._sites[defname] = _Site(
+                creator.__code__,
+                kw,
+                edition,
+                plan.is_heirs is not False,
+                hit,
+            )
 
     def _with_holes(
         self, value: Any, logical: str, creator: _Creator, origin: _Origin
@@ -308,6 +344,74 @@ class MemoryCacheImpl(CachePlugImpl):
 
 
 # -- Mako's privacy --------------------------------------------------------
+
+
+class _Site:
+    """A place in a template that called for a fragment, and had a hit.
+
+    :param code: of the lambda that it passes, and no other place does.
+    :param kw: the options that it passes.
+    :param has_heirs: whether an inheriting template can show another.
+    """
+
+    __slots__ = ("code", "edition", "has_heirs", "kw", "take")
+
+    def __init__(
+        self,
+        code: CodeType,
+        kw: dict[str, object],
+        edition: Edition,
+        has_heirs: bool,
+        hit: StandingHit,
+    ):
+        self.code = code
+        self.kw = kw
+        self.edition = edition
+        self.has_heirs = has_heirs
+        self.take = hit.take
+
+
+def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
+    """Return what takes the place of the method that generated code calls.
+
+    A fragment that has the same key and options at every call is served here
+    while its last hit stands.  Whatever is not certain goes the long way.
+    """
+    template = impl._template
+    editions = impl._editions
+    sites = impl._sites
+    is_only = editions.only is not None
+    the_long_way = impl._ctx_get_or_create
+    under_way = nesting.under_way
+    current = nesting.current
+
+    def ctx_get_or_create(
+        key: object,
+        creator: _Creator,
+        context: Any,
+        __M_defname: object = None,  # noqa: N803  # Mako's name for it
+        **kw: object,
+    ) -> object:
+        site = sites.get(__M_defname)
+        if (
+            site is not None
+            and site.code is creator.__code__
+            and site.kw == kw
+            and template.cache_enabled
+            and (is_only or site.edition is editions.noted(context))
+            and (
+                not site.has_heirs
+                or context._data["self"].template is template
+            )
+            and (not under_way or current() is None)
+        ):
+            entry = site.take()
+            if entry is not None:
+                return entry.value
+        kw[DEFNAME] = __M_defname
+        return the_long_way(key, creator, context, **kw)
+
+    return ctx_get_or_create
 
 
 def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
