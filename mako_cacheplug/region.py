@@ -297,7 +297,7 @@ class CacheRegion:
             ):
                 found = standing.take()
                 if found is not None:
-                    return codecs.load_value(found.value)
+                    return found.value
         counters = self._counters
         trusting = fragment is not None and fragment.is_removed
         again = True
@@ -320,7 +320,10 @@ class CacheRegion:
                 counters.count_hit()
                 if counters.hooks:
                     counters.emit(EventKind.HIT, key)
-                elif self._storage.watched is not None:
+                elif (
+                    self._storage.watched is not None
+                    and type(entry.value) is not codecs.JSONText
+                ):
                     self._stand(key, labels, entry, now, trusting)
             elif around is not None and around.depth >= nesting.DEEPEST:
                 value = creator()
@@ -345,7 +348,10 @@ class CacheRegion:
         return codecs.load_value(entry.value)
 
     def standing(self, key: str) -> StandingHit | None:
-        """Return the latest hit of the logical *key*, if it may stand."""
+        """Return the latest hit of the logical *key*, if it may stand.
+
+        What its entry holds is the value itself.
+        """
         return self._standing.get(key)
 
     def _stand(

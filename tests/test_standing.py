@@ -240,6 +240,30 @@ def test_arguments_stand_too(site: Site) -> None:
     assert site.show(a=3, b=2) == "3:32:2"
 
 
+def test_arguments_under_other_tags(site: Site) -> None:
+    site.put(
+        '<%def name="d(n)" cached="True" cache_tags="${tags}">${tick()}'
+        "</%def>${d(n)}"
+    )
+    for _ in range(3):
+        assert site.show(n=1, tags="a") == "1"
+    for _ in range(3):
+        assert site.show(n=2, tags="b") == "2"
+    assert site.show(n=1, tags="b") == "3"
+    site.region.invalidate_tags("b")
+    assert site.show(n=1, tags="b") == "4"
+
+
+def test_what_is_no_text_comes_back_as_itself(site: Site) -> None:
+    """A decorator's own value, which is kept as JSON."""
+    site.put(
+        "<%!\n def listed(fn):\n  return lambda context: [1, 2]\n%>"
+        '<%def name="d()" cached="True" buffered="True" decorator="listed">'
+        "</%def><% shown = d() %>${repr(shown)}"
+    )
+    assert [site.show() for _ in range(4)] == ["[1, 2]"] * 4
+
+
 def test_an_early_regeneration_has_its_chance(clock: ManualClock) -> None:
     region = CacheRegion(
         MemoryBackend(clock=clock),

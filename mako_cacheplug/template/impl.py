@@ -30,6 +30,7 @@ from mako.template import Template
 
 from mako_cacheplug import nesting
 from mako_cacheplug import options
+from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
@@ -184,14 +185,14 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             if top is not None and top.template is not self._template:
                 heirs = self._heirs(context, plan)
         variant = plan.constant
-        is_constant = (
-            variant is not None
+        is_simple = (
+            plan.is_simple
             and not heirs
             and vary is None
             and type(key) is str
             and key == plan.default_key
         )
-        if variant is None or not is_constant or tags is not None:
+        if variant is None or not is_simple or tags is not None:
             try:
                 variant = plan.variant(
                     key,
@@ -218,7 +219,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         if value.__class__ is dict:
             origin = context, plan, edition
             return self._with_holes(value, logical, creator, origin)
-        if is_constant and enabled is None:
+        if is_simple and enabled is None:
             hit = plan.region.standing(logical)
             if hit is not None:
                 if tags is not None:
@@ -243,11 +244,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         is_plain = {*map(type, kw.values())} <= {str, int}
         if is_plain and not ("depends" in kw or edition.version.is_open):
             self._sites[defname] = _Site(
-                creator.__code__,
-                kw,
-                edition,
-                plan.is_heirs is not False,
-                hit,
+                creator.__code__, kw, edition, plan, hit
             )
 
     def _with_holes(
@@ -351,31 +348,56 @@ class _Site:
 
     :param code: of the lambda that it passes, and no other place does.
     :param kw: the options that it passes.
-    :param has_heirs: whether an inheriting template can show another.
+    :param hit: its latest; the only one, if it passes no arguments.
     """
 
-    __slots__ = ("code", "edition", "has_heirs", "kw", "take")
+    __slots__ = (
+        "_expected",
+        "_plan",
+        "code",
+        "edition",
+        "has_heirs",
+        "kw",
+        "take",
+    )
 
     def __init__(
         self,
         code: CodeType,
         kw: dict[str, object],
         edition: Edition,
-        has_heirs: bool,
+        plan: FragmentPlan,
         hit: StandingHit,
     ):
         self.code = code
         self.kw = kw
         self.edition = edition
-        self.has_heirs = has_heirs
-        self.take = hit.take
+        self.has_heirs = plan.is_heirs is not False
+        self.take = None if plan.cells else hit.take
+        self._plan = plan
+        self._expected = hit.expected
+
+    def find(self, creator: _Creator) -> Callable[[], CacheEntry | None]:
+        """Return what takes the hit for the arguments of this call."""
+        plan = self._plan
+        try:
+            hit = plan.region.standing(plan.simple_key(creator))
+        except KeyTypeError:
+            return _nothing
+        if hit is None or hit.expected != self._expected:
+            return _nothing
+        return hit.take
+
+
+def _nothing() -> None:
+    """Take no hit."""
 
 
 def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
     """Return what takes the place of the method that generated code calls.
 
-    A fragment that has the same key and options at every call is served here
-    while its last hit stands.  Whatever is not certain goes the long way.
+    A fragment whose key is its own, or its own with its arguments, is served
+    here while its last hit stands.  Whatever is not certain goes the long way.
     """
     template = impl._template
     editions = impl._editions
@@ -405,7 +427,8 @@ def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
             )
             and (not under_way or current() is None)
         ):
-            entry = site.take()
+            take = site.take or site.find(creator)
+            entry = take()
             if entry is not None:
                 return entry.value
         kw[DEFNAME] = __M_defname

@@ -58,8 +58,10 @@ class FragmentPlan:
     :param is_removable: whether its version is one that an invalidation
         knows of.
 
-    ``constant`` is what :meth:`variant` returns for every call, unless that
-    has a key, tags, a vary option or an heir of its own; or ``None``.
+    ``is_simple`` tells that a call's key is made of nothing but its arguments,
+    unless it has a key, a vary option or an heir of its own.  ``constant`` is
+    what :meth:`variant` then returns if there are no arguments either, and no
+    tags of its own; or ``None``.
     """
 
     __slots__ = (
@@ -73,6 +75,7 @@ class FragmentPlan:
         "enabled",
         "has_key",
         "is_heirs",
+        "is_simple",
         "kw",
         "label",
         "name",
@@ -121,9 +124,12 @@ class FragmentPlan:
         self.where = where
         self._plain = Fragment(run)
         self._removed = Fragment(run, is_removed=is_removable)
+        self.is_simple = not (
+            has_key or takes_content or self.vary is not None
+        ) and (self.vary_args is not False or not cells)
         self.constant = (
             None
-            if has_key or cells or takes_content or self.vary is not None
+            if cells or not self.is_simple
             else self.variant(
                 default_key, None, None, "", False, self.tag_labels
             )
@@ -191,6 +197,13 @@ class FragmentPlan:
         # his version of the template.
         fragment = self._plain if rest else self._removed
         return self.prefix + base + rest, labels, fragment
+
+    def simple_key(self, creator: FunctionType) -> str:
+        """Return the logical key that :meth:`variant` makes for a simple call.
+
+        :raises KeyTypeError: if an argument cannot be in a key.
+        """
+        return self.prefix + "a" + _arguments_token(creator, self.cells)
 
 
 def fragment_prefix(region: CacheRegion, identity: str, name: str) -> str:
