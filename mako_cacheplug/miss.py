@@ -237,7 +237,7 @@ class MissedCall:
         entry = region._entry(
             stored,
             self.call,
-            (*(versions or ()), *creation.pairs),
+            (versions or ()) + tuple(creation.pairs),
             began,
             cost,
             creation.fresh_until,

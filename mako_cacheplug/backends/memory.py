@@ -44,8 +44,8 @@ _SLOT_BYTES: Final = 220
 its places in the dicts."""
 
 _LABEL_BYTES: Final = 130
-"""What each label of an entry costs beside its text: a pair in a tuple and
-the version's object."""
+"""What each label of an entry costs beside its text, where it is not shared:
+a pair in a tuple and the version's object."""
 
 _BLOCK_BYTES: Final = 64
 """Sizes are counted in blocks of that many bytes: of small numbers Python
