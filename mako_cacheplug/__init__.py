@@ -16,6 +16,7 @@ from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.nesting import nocache
 from mako_cacheplug.region import CacheRegion
@@ -36,6 +37,7 @@ __all__ = [
     "KeyTypeError",
     "OptionError",
     "RegionStats",
+    "UnknownCompressionError",
     "ValueTooLargeError",
     "__version__",
     "cached",

@@ -2,22 +2,25 @@
 
 Stored bytes are untrusted: reading them gives an entry or a
 :exc:`CorruptEntryError`, in bounded time and memory, and nothing in them is
-ever executed.  The layout, big-endian::
+ever executed.  The layout, big-endian but for the checksum::
 
-    magic       3   "mcp"
-    version     1
-    check       4   CRC-32, or 16 bytes of keyed BLAKE2b with a secret,
-                    over the logical key and everything that follows
-    flags       1   kind of value, compressed, signed
+    magic       4   "mcp", and the version, 2
+    flags       1   bits 0-1 the kind of value, 2-3 how it is compressed,
+                    4 whether the entry is signed
     created_at  8   float, seconds since the epoch
     fresh_until 8   float, likewise; infinity is never
     cost        4   float, seconds
-    labels      4   their length in bytes; they are a JSON list of pairs
+    labels      4   their length in bytes
     size        4   the value's length in bytes before compression
-    labels, value
+    labels          each name and each version, in turn: the length in bytes,
+                    4, and the text
+    value
+    check       4   CRC-32, little-endian, or 16 bytes of keyed BLAKE2b with
+                    a secret, over the logical key and all of the above
 
 As the key is part of what is checked, an entry that a store or an attacker
-hands out under another key is refused.
+hands out under another key is refused.  All text is UTF-8, in which lone
+surrogates may stand.
 """
 
 from __future__ import annotations
@@ -30,31 +33,43 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 from markupsafe import Markup
 
+from mako_cacheplug import compression
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
 
 __all__ = ["EntryCodec", "JSONText", "dump_value", "load_value"]
 
-_MAGIC: Final = b"mcp\x01"
-_HEADER: Final = struct.Struct(">BddfII")
-_CRC: Final = struct.Struct(">I")
+_MAGIC: Final = b"mcp\x02"
+_HEADER: Final = struct.Struct(">4sBddfII")
+_LENGTH: Final = struct.Struct(">I")
+_CRC: Final = struct.Struct("<I")
 _SIGNATURE_BYTES: Final = 16
 
-_KIND: Final = 0b0000_0011
+_CRC_RESIDUE: Final = 0x2144DF1C
+"""The CRC-32 of anything followed by its own CRC-32 (ITU-T V.42).
+
+So one look at the whole checks it, and no part has to be cut out.
+"""
+
 _STR, _MARKUP, _BYTES, _JSON = range(4)
-_COMPRESSED: Final = 0b0000_0100
-_SIGNED: Final = 0b0000_1000
+_KIND: Final = 0b0000_0011
+_METHOD_SHIFT: Final = 2
+_SIGNED: Final = 0b0001_0000
+_ABOVE_METHOD: Final = 0b1111_0000
 
 _REMEMBERED_BYTES: Final = 4096
 """Labels of an entry that are longer are parsed each time."""
 
-MAX_RAW_BYTES: Final = 256 * 2**20
-"""No entry is unpacked beyond this, whatever its header says."""
+_REMEMBERED_KEYS: Final = 4096
+
+_VIEWED_BYTES: Final = 16 * 1024
+"""From here on a part costs less as a view than as a copy (measured)."""
 
 
 class JSONText(str):
@@ -136,51 +151,55 @@ class EntryCodec:
         and signed entries are refused.
     """
 
-    secrets: tuple[bytes, ...] = ()
+    secrets: tuple[bytes, ...] = dataclasses.field(default=(), repr=False)
 
     def encode(
         self, key: str, entry: CacheEntry, compress: int | None = None
     ) -> bytes:
         """Return the payload of *entry* for the logical key *key*.
 
+        :param entry: its value is one that :func:`dump_value` returned.
         :param compress: values of that many bytes or more are compressed,
-            if that makes them smaller; ``None`` for never.
+            if that saves a tenth; ``None`` for never.
         """
-        value = entry.value
-        flags = _kind(value)
+        value, created_at, fresh_until, cost, pairs = entry
         raw = (
             value
             if isinstance(value, bytes)
-            else str(value).encode("utf-8", "surrogatepass")
+            else str.encode(value, "utf-8", "surrogatepass")  # type: ignore[arg-type]  # text: made by dump_value
         )
         size = len(raw)
+        flags = _KINDS[type(value)]
         if compress is not None and size >= compress:
-            packed = zlib.compress(raw, 1)
-            if len(packed) < size:
-                raw = packed
-                flags |= _COMPRESSED
+            method, raw = compression.pack(raw)
+            flags |= method << _METHOD_SHIFT
         if self.secrets:
             flags |= _SIGNED
-        labels = json.dumps(entry.labels).encode() if entry.labels else b""
-        body = b"".join(
-            (
-                _HEADER.pack(
-                    flags,
-                    entry.created_at,
-                    entry.fresh_until,
-                    entry.cost,
-                    len(labels),
-                    size,
-                ),
-                labels,
-                raw,
+        labels = _pack_labels(pairs) if pairs else b""
+        head = (
+            _HEADER.pack(
+                _MAGIC,
+                flags,
+                created_at,
+                fresh_until,
+                cost,
+                len(labels),
+                size,
             )
+            + labels
         )
-        return b"".join((_MAGIC, self._check(key, body), body))
+        if self.secrets:
+            check = _signature(self.secrets[0], key, head, raw)
+        else:
+            crc = zlib.crc32(raw, zlib.crc32(head, _key_crc(key)))
+            check = _CRC.pack(crc)
+        return b"".join((head, raw, check))
 
     def decode(self, key: str, payload: bytes) -> CacheEntry:
         """Return the entry in *payload*.
 
+        :raises UnknownCompressionError: if it is one, compressed with what
+            this process lacks.
         :raises CorruptEntryError: if it is not one of *key*'s.
         """
         if not isinstance(payload, bytes):
@@ -189,120 +208,134 @@ class EntryCodec:
             return self._decode(key, payload)
         except CorruptEntryError:
             raise
-        except (ValueError, struct.error, zlib.error, RecursionError) as error:
+        except (ValueError, struct.error, RecursionError) as error:
             raise CorruptEntryError(f"not an entry: {error}") from error
 
     def _decode(self, key: str, payload: bytes) -> CacheEntry:
-        check_bytes = _SIGNATURE_BYTES if self.secrets else _CRC.size
-        start = len(_MAGIC) + check_bytes
-        if payload[: len(_MAGIC)] != _MAGIC:
-            raise CorruptEntryError("not an entry of this version")
-        body = payload[start:]
-        self._verify(key, payload[len(_MAGIC) : start], body)
-        flags, created_at, fresh_until, cost, label_bytes, size = (
-            _HEADER.unpack_from(body)
+        magic, flags, created_at, fresh_until, cost, label_bytes, size = (
+            _HEADER.unpack_from(payload)
         )
-        if bool(flags & _SIGNED) is not bool(self.secrets):
+        if magic != _MAGIC:
+            raise CorruptEntryError("not an entry of this version")
+        whole: bytes | memoryview = payload
+        if len(payload) >= _VIEWED_BYTES:
+            whole = memoryview(payload)
+        if self.secrets:
+            end = len(payload) - _SIGNATURE_BYTES
+            self._verify(key, whole[:end], payload[end:])
+            expected = _SIGNED
+        else:
+            end = len(payload) - _CRC.size
+            if zlib.crc32(payload, _key_crc(key)) != _CRC_RESIDUE:
+                raise CorruptEntryError("its checksum is wrong")
+            expected = 0
+        if flags & _ABOVE_METHOD != expected:
             raise CorruptEntryError("signed otherwise than this region signs")
-        if created_at != created_at or fresh_until != fresh_until:
+        total = created_at + fresh_until + cost
+        if total != total:
             raise CorruptEntryError("its times are not numbers")
-        label_end = _HEADER.size + label_bytes
-        raw = body[label_end:]
-        if flags & _COMPRESSED:
-            raw = _decompress(raw, size)
-        if len(raw) != size:
+        start = _HEADER.size + label_bytes
+        raw = whole[start:end]
+        if method := flags >> _METHOD_SHIFT & 0b11:
+            raw = compression.unpack(method, raw, size)
+        if start > end or len(raw) != size:
             raise CorruptEntryError("its value has another length")
         labels: tuple[tuple[str, str], ...] = ()
         if label_bytes:
-            text = body[_HEADER.size : label_end]
+            packed = payload[_HEADER.size : start]
             # The same entry is read many times.
             known = label_bytes <= _REMEMBERED_BYTES
-            labels = _known_labels(text) if known else _labels(text)
-        return CacheEntry(
-            _value(flags & _KIND, raw), created_at, fresh_until, cost, labels
+            labels = _known_labels(packed) if known else _labels(packed)
+        value = _value(flags & _KIND, raw)
+        # What CacheEntry(...) does, at half its cost: every hit comes here.
+        return tuple.__new__(
+            CacheEntry, (value, created_at, fresh_until, cost, labels)
         )
 
-    def _check(self, key: str, body: bytes) -> bytes:
-        name = key.encode("utf-8", "surrogatepass")
-        if self.secrets:
-            return _signature(self.secrets[0], name, body)
-        return _CRC.pack(zlib.crc32(body, zlib.crc32(name)))
-
-    def _verify(self, key: str, check: bytes, body: bytes) -> None:
-        if not self.secrets:
-            if check != self._check(key, body):
-                raise CorruptEntryError("its checksum is wrong")
-            return
-        name = key.encode("utf-8", "surrogatepass")
+    def _verify(
+        self, key: str, body: bytes | memoryview, check: bytes
+    ) -> None:
         for secret in self.secrets:
-            if hmac.compare_digest(check, _signature(secret, name, body)):
+            if hmac.compare_digest(check, _signature(secret, key, body)):
                 return
         raise CorruptEntryError("its signature is wrong")
 
 
-def _signature(secret: bytes, name: bytes, body: bytes) -> bytes:
+@functools.lru_cache(maxsize=_REMEMBERED_KEYS)
+def _key_crc(key: str) -> int:
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"))
+
+
+@functools.lru_cache(maxsize=64)
+def _keyed(secret: bytes) -> hashlib.blake2b:
     # BLAKE2b takes keys of up to 64 bytes: longer ones are digested first.
     if len(secret) > 64:
         secret = hashlib.blake2b(secret).digest()
-    mac = hashlib.blake2b(
-        struct.pack(">Q", len(name)),
-        digest_size=_SIGNATURE_BYTES,
-        key=secret,
-        person=b"mako-cacheplug",
+    return hashlib.blake2b(
+        digest_size=_SIGNATURE_BYTES, key=secret, person=b"mako-cacheplug"
     )
-    mac.update(name)
-    mac.update(body)
+
+
+def _signature(secret: bytes, key: str, *body: bytes | memoryview) -> bytes:
+    name = key.encode("utf-8", "surrogatepass")
+    mac = _keyed(secret).copy()
+    mac.update(_LENGTH.pack(len(name)) + name)
+    for part in body:
+        mac.update(part)
     return mac.digest()
 
 
-def _kind(value: object) -> int:
-    if isinstance(value, JSONText):
-        return _JSON
-    if isinstance(value, Markup):
-        return _MARKUP
-    return _BYTES if isinstance(value, bytes) else _STR
+_KINDS: Final[dict[type, int]] = {
+    str: _STR,
+    Markup: _MARKUP,
+    bytes: _BYTES,
+    JSONText: _JSON,
+}
 
 
-def _value(kind: int, raw: bytes) -> object:
+def _value(kind: int, raw: bytes | memoryview) -> str | bytes:
     if kind == _BYTES:
-        return raw
-    text = raw.decode("utf-8", "surrogatepass")
+        return bytes(raw)
+    text = str(raw, "utf-8", "surrogatepass")
     if kind == _STR:
         return text
     if kind == _MARKUP:
-        return Markup(text)  # noqa: S704  # it was one when it was stored
+        # It was one when it was stored.  Markup's own __new__ looks for
+        # __html__, at twice the cost.
+        return str.__new__(Markup, text)
     # Parsed once here, so that a broken text is a miss and not an error
     # in the caller.
     json.loads(text)
     return JSONText(text)
 
 
-def _decompress(packed: bytes, size: int) -> bytes:
-    if size > MAX_RAW_BYTES:
-        raise CorruptEntryError("it is larger than any entry")
-    inflate = zlib.decompressobj()
-    raw = inflate.decompress(packed, size or 1)
-    if not inflate.eof:
-        # The size may have been met before the checksum at the end was read.
-        if inflate.decompress(inflate.unconsumed_tail, 1):
-            raise CorruptEntryError("it is larger than its header says")
-        if not inflate.eof:
-            raise CorruptEntryError("its compressed value is cut off")
-    return raw
+def _pack_labels(pairs: tuple[tuple[str, str], ...]) -> bytes:
+    parts: list[bytes] = []
+    for pair in pairs:
+        for text in pair:
+            raw = text.encode("utf-8", "surrogatepass")
+            parts += (_LENGTH.pack(len(raw)), raw)
+    return b"".join(parts)
 
 
-def _labels(text: bytes) -> tuple[tuple[str, str], ...]:
-    labels = json.loads(text)
-    if not isinstance(labels, list):
-        raise CorruptEntryError("its labels are not a list")
-    for pair in labels:
-        if not (
-            isinstance(pair, list)
-            and len(pair) == 2
-            and all(isinstance(part, str) for part in pair)
-        ):
-            raise CorruptEntryError("its labels are not pairs of text")
-    return tuple((name, version) for name, version in labels)
+def _labels(packed: bytes) -> tuple[tuple[str, str], ...]:
+    texts = _texts(packed)
+    try:
+        return tuple([(name, next(texts)) for name in texts])
+    except StopIteration:
+        raise CorruptEntryError("a label has no version") from None
+
+
+def _texts(packed: bytes) -> Iterator[str]:
+    at, end = 0, len(packed)
+    while at < end:
+        (length,) = _LENGTH.unpack_from(packed, at)
+        at += _LENGTH.size
+        text = packed[at : at + length]
+        at += length
+        if at > end:
+            raise CorruptEntryError("its labels are cut off")
+        yield text.decode("utf-8", "surrogatepass")
 
 
 _known_labels = functools.lru_cache(maxsize=1024)(_labels)

@@ -13,6 +13,7 @@ __all__ = [
     "CorruptEntryError",
     "KeyTypeError",
     "OptionError",
+    "UnknownCompressionError",
     "ValueTooLargeError",
 ]
 
@@ -71,6 +72,13 @@ class CorruptEntryError(CachePlugError, ValueError):
 
     Torn, foreign, of another version, signed with another secret, or moved
     here from another key.  A region makes a miss and an event of it.
+    """
+
+
+class UnknownCompressionError(CorruptEntryError):
+    """An entry that is compressed with a library this process lacks.
+
+    Another process has it.  The message says what to install.
     """
 
 

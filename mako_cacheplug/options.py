@@ -242,7 +242,7 @@ class CallOptions:
     """XFetch's beta: 0 is off, 1 the paper's optimum."""
 
     compress: int | None = 4096
-    """Payloads of this many bytes are compressed; ``None`` is never."""
+    """Values of this many bytes are compressed; ``None`` is never."""
 
     max_value_bytes: int | None = None
     """Larger payloads are not stored; ``None`` is the backend's limit."""

@@ -34,6 +34,7 @@ from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import CorruptEntryError
+from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
 __all__ = ["UNCLAIMED", "EntryStorage", "open_storage"]
@@ -254,6 +255,7 @@ class _CodedStorage(EntryStorage):
             self.can_claim = True
         self._codec = codec
         self._names: dict[str, str] = {}
+        self._said_what_to_install = False
 
     def reads_as(self, other: EntryStorage) -> bool:
         return (
@@ -303,14 +305,22 @@ class _CodedStorage(EntryStorage):
         except CorruptEntryError as error:
             self._counters.count("errors")
             self._counters.emit(EventKind.UNREADABLE, key, error=error)
-            _log.warning(
-                "region %r: unreadable entry ignored: %s",
-                self._counters.region,
-                error,
-            )
+            self._say_unreadable(error)
             return NO_VALUE
         self._counters.count("bytes_read", len(payload))
         return entry
+
+    def _say_unreadable(self, error: CorruptEntryError) -> None:
+        if isinstance(error, UnknownCompressionError):
+            # Every entry of another process may be like this.
+            if self._said_what_to_install:
+                return
+            self._said_what_to_install = True
+        _log.warning(
+            "region %r: unreadable entry ignored: %s",
+            self._counters.region,
+            error,
+        )
 
     def write(
         self,

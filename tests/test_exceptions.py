@@ -11,6 +11,7 @@ from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
+from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
 
@@ -20,6 +21,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
         (OptionError, ValueError),
         (CodecError, TypeError),
         (CorruptEntryError, ValueError),
+        (UnknownCompressionError, CorruptEntryError),
         (KeyTypeError, TypeError),
         (BackendError, Exception),
         (ValueTooLargeError, BackendError),

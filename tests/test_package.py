@@ -24,6 +24,7 @@ CORE = [
 
 LAYERS = [
     {"exceptions", "entry", "forks"},
+    {"compression"},
     {"waiting", "lock", "events", "options", "codec", "keys", "api"},
     {"storage", "registry", "backends", "standing"},
     {"labels"},
