@@ -36,7 +36,7 @@ reason; see :class:`~mako_cacheplug.testing.suite.ConformanceSuite`.  A store
 that can be away in another way too, such as a server that hangs, is given to
 ``FailureSuite`` again with a harness that does that.
 
-The names of this module need pytest, ``servers`` does not.
+The names of this module need pytest, ``servers`` and ``wire`` do not.
 """
 
 from __future__ import annotations
