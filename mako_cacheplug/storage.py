@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Final
+from typing import NoReturn
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -274,7 +275,15 @@ class _CodedStorage(EntryStorage):
         return name
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        payload = self.ask(self.backend.get, self._name(key))
+        name = self._names.get(key) or self._name(key)
+        if self._failing:
+            payload = self.ask(self.backend.get, name)
+        else:
+            # Every hit comes here: the way round is only for what fails.
+            try:
+                payload = self.backend.get(name)
+            except Exception as error:
+                payload = self.ask(_raise, error)
         if payload is NO_VALUE:
             return NO_VALUE
         return self._decode(key, payload)
@@ -405,6 +414,10 @@ class _QuietMutex:
             return self._ask(lambda: self._mutex.holder())
         except BackendError:
             return None
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _value_bytes(value: object) -> int:

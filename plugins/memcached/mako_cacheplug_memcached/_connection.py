@@ -59,6 +59,13 @@ class Connection(Protocol):
     def set(self, key: bytes, value: bytes, exptime: int) -> None:
         """Store *value*."""
 
+    def set_many(self, values: dict[bytes, bytes], exptime: int) -> None:
+        """Store all *values*, in one trip.
+
+        One that the server has no room for may be gone without an error.
+        After :exc:`TooLarge` it is not known which others were stored.
+        """
+
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
         """Store *value* if nothing is there; tell whether it did."""
 
@@ -70,6 +77,9 @@ class Connection(Protocol):
 
     def delete(self, key: bytes) -> None:
         """Remove *key*, if it is there."""
+
+    def delete_many(self, keys: list[bytes]) -> None:
+        """Remove all *keys* that are there, in one trip."""
 
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
         """Return the value, or a mark's token, and its CAS number.

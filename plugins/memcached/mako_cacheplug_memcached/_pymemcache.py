@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pymemcache
@@ -75,6 +77,16 @@ def connect(
     )
 
 
+@contextlib.contextmanager
+def _too_large_told() -> Iterator[None]:
+    try:
+        yield
+    except MemcacheServerError as error:
+        if error.args and b"too large" in error.args[0]:
+            raise TooLarge from None
+        raise
+
+
 class PymemcacheConnection:
     """A ``Connection``."""
 
@@ -96,13 +108,13 @@ class PymemcacheConnection:
 
     def set(self, key: bytes, value: bytes, exptime: int) -> None:
         """Store *value*."""
-        try:
-            stored = self._client.set(key, value, exptime)
-        except MemcacheServerError as error:
-            if b"too large" in error.args[0]:
-                raise TooLarge from None
-            raise
-        if not stored:
+        self.set_many({key: value}, exptime)
+
+    def set_many(self, values: dict[bytes, bytes], exptime: int) -> None:
+        """Store all *values*."""
+        with _too_large_told():
+            failed = self._client.set_many(values, exptime)
+        if failed:
             raise MemcacheUnknownError("not stored")
 
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
@@ -117,6 +129,10 @@ class PymemcacheConnection:
         """Remove *key*, if it is there."""
         self._client.delete(key)
 
+    def delete_many(self, keys: list[bytes]) -> None:
+        """Remove all *keys* that are there."""
+        self._client.delete_many(keys)
+
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
         """Return the value, or a mark's token, and its CAS number."""
         self._serde.flags = MARK_FLAGS
@@ -130,12 +146,8 @@ class PymemcacheConnection:
         self, key: bytes, value: bytes, unique: object, exptime: int
     ) -> bool:
         """Store *value* if nobody wrote since; tell whether it did."""
-        try:
+        with _too_large_told():
             return bool(self._client.cas(key, value, unique, exptime))
-        except MemcacheServerError as error:
-            if b"too large" in error.args[0]:
-                raise TooLarge from None
-            raise
 
     def flush(self) -> None:
         """Remove everything from the server."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 from typing import TypeVar
 
+from mako_cacheplug.api import NoValue
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_memcached._connection import Address
 from mako_cacheplug_memcached._connection import Connection
@@ -74,12 +75,11 @@ class Server:
                 f"memcached {self.name}: hung just now, not asked again yet",
                 url=self.url,
             )
-        idle = self._idle
         connection = None
         began = time.monotonic()
         try:
             try:
-                connection = idle.pop()
+                connection = self._idle.pop()
             except IndexError:
                 connection = self._connect()
             answer = action(connection)
@@ -88,27 +88,59 @@ class Server:
                 self._give_back(connection)
             raise
         except BaseException as error:
-            if connection is not None:
-                connection.close()
-            if not isinstance(error, Exception):
-                raise
-            self.close()
-            ended = time.monotonic()
-            if ended - began >= SLOW_SECONDS:
-                # It hangs: a page of fifty fragments must not pay the
-                # time-out for each of them.
-                self._rest_until = ended + REST_SECONDS
-            reason = str(error) or type(error).__name__
-            raise BackendError(
-                f"memcached {self.name}: {reason}", url=self.url
-            ) from error
+            self._failed(connection, began, error)
+            raise
         self._rest_until = 0.0
-        # As in _give_back, without a call.
-        if len(idle) < self._pool_size:
-            idle.append(connection)
-        else:
-            connection.close()
+        self._give_back(connection)
         return answer
+
+    def get(self, key: bytes) -> bytes | NoValue:
+        """Return what :meth:`call` does with a connection's ``get``.
+
+        Every hit comes here.  Most find the server well and a connection
+        idle, and are spared what the others need.
+        """
+        if not self._rest_until:
+            began = time.monotonic()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                pass
+            else:
+                try:
+                    answer = connection.get(key)
+                except BaseException as error:
+                    self._failed(connection, began, error)
+                    raise
+                # As in _give_back, without a call.
+                if len(self._idle) < self._pool_size:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+                return answer
+        return self.call(lambda connection: connection.get(key))
+
+    def _failed(
+        self, connection: Connection | None, began: float, error: BaseException
+    ) -> None:
+        """Close what may answer late; raise what an error is to callers.
+
+        :param began: when the call did, by ``time.monotonic()``.
+        """
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, Exception):
+            return
+        self.close()
+        ended = time.monotonic()
+        if ended - began >= SLOW_SECONDS:
+            # It hangs: a page of fifty fragments must not pay the time-out
+            # for each of them.
+            self._rest_until = ended + REST_SECONDS
+        reason = str(error) or type(error).__name__
+        raise BackendError(
+            f"memcached {self.name}: {reason}", url=self.url
+        ) from error
 
     def close(self) -> None:
         """Close the idle connections; a later call makes new ones."""

@@ -161,7 +161,7 @@ class MemcachedBackend(CacheBackend):
         """
         wire = value_key(key)
         server = self._only or self._ring.find(wire)
-        return server.call(lambda connection: connection.get(wire))
+        return server.get(wire)
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
         """Store *payload* under *key*.
@@ -269,25 +269,54 @@ class MemcachedBackend(CacheBackend):
     ) -> None:
         """Store every payload; those that can be, if one cannot.
 
+        One trip to each server that they live on, if none is over the limit.
+
         :raises BackendError: if any of them could not be stored.
         """
         names = {value_key(key): key for key in payloads}
         groups = self._by_server(names)
 
         def store(server: Server) -> None:
-            too_large = None
-            for wire in groups[server]:
-                try:
-                    self.set(names[wire], payloads[names[wire]], ttl)
-                except ValueTooLargeError as error:
-                    too_large = error
-            if too_large is not None:
-                raise too_large
+            group = {wire: payloads[names[wire]] for wire in groups[server]}
+            if not self._store_together(server, group, ttl):
+                self._store_each({names[w]: group[w] for w in group}, ttl)
 
         _each(store, groups)
 
+    def _store_together(
+        self, server: Server, values: dict[bytes, bytes], ttl: float | None
+    ) -> bool:
+        """Tell whether all *values* could be stored in one trip."""
+        limit = self.max_value_bytes
+        # Without a limit of ours only the server knows, and not every client
+        # asks it in a bulk.
+        if limit is None or max(map(len, values.values()), default=0) > limit:
+            return False
+        if ttl is not None and ttl <= 0.0:
+            return False
+        exptime = expiry_time(ttl, self._clock)
+        try:
+            server.call(lambda c: c.set_many(values, exptime))
+        except TooLarge:
+            return False
+        return True
+
+    def _store_each(
+        self, payloads: Mapping[str, bytes], ttl: float | None
+    ) -> None:
+        too_large = None
+        for key, payload in payloads.items():
+            try:
+                self.set(key, payload, ttl)
+            except ValueTooLargeError as error:
+                too_large = error
+        if too_large is not None:
+            raise too_large
+
     def delete_many(self, keys: Iterable[str]) -> None:
         """Remove every key; those that can be, if one cannot.
+
+        One trip to each server that they live on.
 
         :raises BackendError: if it is not certain that all are gone.
         """
@@ -338,11 +367,7 @@ def _get_many(server: Server, wires: list[bytes]) -> dict[bytes, bytes]:
 
 
 def _delete_many(server: Server, wires: list[bytes]) -> None:
-    def delete(connection: Connection) -> None:
-        for wire in wires:
-            connection.delete(wire)
-
-    server.call(delete)
+    server.call(lambda connection: connection.delete_many(wires))
 
 
 def _each(action: Callable[[_T], None], things: Iterable[_T]) -> None:

@@ -105,8 +105,12 @@ def test_a_server_that_hung_is_left_alone_for_a_while(
     with fails_in_time():
         backend.get("k")
     server.resume()
-    with pytest.raises(BackendError, match="hung just now"):
-        backend.get("k")
+    # One that is given back by who was answered makes no difference.
+    hung = backend._servers[0]
+    hung._idle.append(hung._connect())
+    for _ in range(2):
+        with pytest.raises(BackendError, match="hung just now"):
+            backend.get("k")
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3601.0)
     monkeypatch.setattr(_server, "time", later)
     assert backend.get("k") == b"v"

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.testing.servers import MemcachedSocketServer
@@ -81,6 +83,10 @@ def test_a_unix_socket(client: str) -> None:
         backend = from_url(f"{server.url}?client={client}")
         backend.set("k", b"v", None)
         assert backend.get("k") == b"v"
+        assert backend.get("nothing") is NO_VALUE
+        server.kill()
+        with pytest.raises(BackendError):
+            backend.get("nothing")
         backend.close()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +65,23 @@ def test_more_callers_than_the_pool_keeps(
     none_kept = make(server, pool_size=0)
     use(none_kept, "t")
     assert connections(none_kept) == 0
+
+
+def test_a_read_gives_back_no_more_than_the_pool_keeps(
+    make: Any, server: MemcachedServer
+) -> None:
+    backend = make(server, pool_size=1, timeout=60.0)
+    backend.set("k", b"v", 60)
+    server.pause()
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        reading = threads.submit(backend.get, "k")
+        while connections(backend):  # It takes the only one.
+            time.sleep(0.001)
+        backend._servers[0].call(lambda connection: None)
+        assert connections(backend) == 1
+        server.resume()
+        assert reading.result(30) == b"v"
+    assert connections(backend) == 1
 
 
 def in_children(count: int, work: Callable[[int], None]) -> int:
