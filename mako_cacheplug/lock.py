@@ -28,6 +28,7 @@ values, failures and dead holders are this module's.
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 import weakref
@@ -47,11 +48,19 @@ __all__ = ["DogpileLock"]
 
 _V = TypeVar("_V")
 
-FIRST_LOOK = 0.002
-"""Seconds until the first look at another process's creation."""
+FIRST_PAUSE: Final = 0.004
+"""Seconds until another process's creation is asked after, or up to twice
+that: those who began to wait together do not ask together."""
 
-LAST_LOOK = 0.016
-"""Seconds between looks once it has been going on for a while."""
+LAST_PAUSE: Final = 0.018
+"""Seconds between two questions once it has been going on for a while.
+
+Nobody waits much longer than that for what has been made, and a process
+asks less than 60 times a second.
+"""
+
+LOOK_EVERY: Final = 4
+"""Of so many questions one is for the value: not only the holder makes it."""
 
 _graph: Final = WaitGraph()
 """One for all locks: a circle may lead through several stores."""
@@ -64,17 +73,20 @@ class DogpileLock(Generic[_V]):
     the threads that fly them are the parent's.
 
     :param clock: monotonic seconds.
-    :param sleep: waits that many seconds between two looks at another
-        process's creation.
+    :param sleep: waits that many seconds between two questions after
+        another process's creation.
+    :param chance: random numbers from 0 to 1.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._chance = chance
         self._reset()
         _every_lock.add(self)
 
@@ -198,7 +210,9 @@ class DogpileLock(Generic[_V]):
         """Return the value, or ``NO_VALUE`` if everybody is on their own."""
         if mutex is None or mutex.acquire():
             try:
-                flight.shared = mutex is not None
+                if mutex is not None:
+                    with self._guard:
+                        _graph.hold(flight)
                 found = look()
                 return create() if found is NO_VALUE else found
             finally:
@@ -218,31 +232,37 @@ class DogpileLock(Generic[_V]):
     ) -> _V | NoValue:
         """Wait for the creation that holds *mutex*; return what it made.
 
-        The holder stores before it releases.  So: ask who holds it, then
-        look.  A value that is still missing once the holder is another one,
-        or nobody, is not coming from the creation that we waited for.
+        The holder stores before it releases.  So it is asked who holds it,
+        in one small question, and once that is another one, or nobody, the
+        value is there.  One that is still missing then is not coming from
+        the creation that we waited for.
 
         Where to wait could be to wait in a circle, the leader creates, and
         those who joined it get that: still one creation in each process.
         """
         deadline = self._clock() + wait
         holder = mutex.holder()
-        pause = FIRST_LOOK
-        while True:
-            found = look()
-            if found is not NO_VALUE:
-                return found
+        pause = FIRST_PAUSE * (1.0 + self._chance())
+        questions = 0
+        while holder is not None:
             remaining = deadline - self._clock()
-            if holder is None or remaining <= 0.0:
-                return NO_VALUE
+            if remaining <= 0.0:
+                break
             with self._guard:
                 may_follow = _graph.may_follow(flight)
             if not may_follow:
-                return create()
+                found = look()
+                return create() if found is NO_VALUE else found
             self._sleep(min(pause, remaining))
-            pause = min(pause * 1.5, LAST_LOOK)
-            if mutex.holder() != holder:
-                holder = None
+            pause = min(2.0 * pause, LAST_PAUSE)
+            questions += 1
+            if questions % LOOK_EVERY == 0:
+                found = look()
+                if found is not NO_VALUE:
+                    return found
+            elif mutex.holder() != holder:
+                break
+        return look()
 
 
 _every_lock: weakref.WeakSet[DogpileLock[Any]] = weakref.WeakSet()

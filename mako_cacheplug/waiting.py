@@ -61,7 +61,6 @@ class Flight(Generic[_V]):
         "outcome",
         "outer",
         "over",
-        "shared",
     )
 
     def __init__(
@@ -71,8 +70,6 @@ class Flight(Generic[_V]):
         self.key = key
         self.leader = leader
         self.leaf = leaf
-        self.shared = False
-        """Whether it holds a mutex: other processes may wait for it."""
         self.outcome: _V | NoValue = NO_VALUE
         self.over: threading.Event | None = None
         """Made by the first who waits."""
@@ -92,6 +89,7 @@ class WaitGraph:
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self._innermost: dict[int, Flight[Any]] = {}
+        self._held: set[Flight[Any]] = set()
 
     def begin(self, flight: Flight[Any]) -> None:
         """Note that its leader creates *flight*, inside what it creates."""
@@ -104,7 +102,12 @@ class WaitGraph:
             self._innermost[flight.leader] = flight.outer
         else:
             self._innermost.pop(flight.leader, None)
+        self._held.discard(flight)
         flight.leader = _NOBODY
+
+    def hold(self, flight: Flight[Any]) -> None:
+        """Note that it holds a mutex: other processes may wait for it."""
+        self._held.add(flight)
 
     def is_creating(self, wanted: Flight[Any]) -> bool:
         """Tell whether its leader creates that already."""
@@ -139,15 +142,15 @@ class WaitGraph:
         """Tell whether its leader may wait for another process's creation."""
         if flight.leaf:
             return True
-        for innermost in self._innermost.values():
-            if innermost.leader == flight.leader or self._leads_to(
-                flight.leader, innermost.awaited
+        # Few are held, however many threads there are.
+        for held in self._held:
+            if held.key >= flight.key and (
+                held.leader == flight.leader
+                or self._leads_to(
+                    flight.leader, self._innermost[held.leader].awaited
+                )
             ):
-                held: Flight[Any] | None = innermost
-                while held is not None:
-                    if held.shared and held.key >= flight.key:
-                        return False
-                    held = held.outer
+                return False
         return True
 
     def _leads_to(self, thread: int, flight: Flight[Any] | None) -> bool:
@@ -169,6 +172,7 @@ class WaitGraph:
         innermost = self._innermost.get(thread)
         self.guard = threading.Lock()
         self._innermost.clear()
+        self._held = {held for held in self._held if held.leader == thread}
         if innermost is not None:
             self._innermost[thread] = innermost
         while innermost is not None:

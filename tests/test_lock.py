@@ -20,6 +20,9 @@ from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.lock import DogpileLock
+from mako_cacheplug.lock import FIRST_PAUSE
+from mako_cacheplug.lock import LAST_PAUSE
+from mako_cacheplug.lock import LOOK_EVERY
 from mako_cacheplug.waiting import Flight
 
 LONG = 30.0
@@ -471,8 +474,8 @@ class Steps:
             self.events.pop(0)()
 
 
-def follower(steps: Steps) -> DogpileLock[object]:
-    return DogpileLock(steps.clock, steps.sleep)
+def follower(steps: Steps, chance: float = 0.0) -> DogpileLock[object]:
+    return DogpileLock(steps.clock, steps.sleep, lambda: chance)
 
 
 def idle() -> None:
@@ -523,7 +526,7 @@ def test_a_follower_waits_no_longer_than_it_may(table: Table) -> None:
         == "mine"
     )
     assert steps.now == pytest.approx(2.0)
-    assert max(steps.sleeps) <= 0.016
+    assert max(steps.sleeps) <= LAST_PAUSE
     assert holder.release()
 
 
@@ -558,17 +561,130 @@ def test_a_dead_holder_delays_by_its_lease(table: Table) -> None:
     assert mutexes("k", lease=1.0).acquire()
     steps = Steps()
 
-    def look() -> Any:
-        mutexes.now = steps.now
-        return table.look()
+    class Asking(_Mutex):
+        def holder(self) -> str | None:
+            mutexes.now = steps.now
+            return super().holder()
 
+    mine = Asking(mutexes, "k", 1.0, "t")
     assert (
         follower(steps).get_or_create(
-            "k", look, lambda: "mine", wait=LONG, mutex=mutexes("k")
+            "k", table.look, lambda: "mine", wait=LONG, mutex=mine
         )
         == "mine"
     )
     assert 1.0 <= steps.now < 1.05
+
+
+class Counting(_Mutex):
+    """A mutex that counts what is asked of it."""
+
+    questions = 0
+
+    def holder(self) -> str | None:
+        self.questions += 1
+        return super().holder()
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_a_follower_asks_less_than_60_times_a_second(chance: float) -> None:
+    """From its first question on, whatever it asks for."""
+    mutexes = Mutexes()
+    assert mutexes("k").acquire()
+    looks: list[float] = []
+    steps = Steps()
+
+    def look() -> Any:
+        looks.append(steps.now)
+        return NO_VALUE
+
+    mine = Counting(mutexes, "k", 30.0, "t")
+    lock = follower(steps, chance)
+    lock.get_or_create("k", look, lambda: "mine", wait=2.0, mutex=mine)
+    assert (mine.questions + len(looks)) / steps.now < 60.0
+    # Nobody waits long for what was stored, nor for who has given up.
+    assert max(steps.sleeps) <= LAST_PAUSE < 0.02
+    assert max(b - a for a, b in itertools.pairwise([0.0, *looks])) < 0.08
+    assert len(looks) < mine.questions
+
+
+def test_a_short_creation_is_not_waited_for_long(table: Table) -> None:
+    mutexes = Mutexes()
+    holder = mutexes("k")
+    assert holder.acquire()
+    steps = Steps(lambda: (table.create(), holder.release()))
+    mine = mutexes("k")
+    lock = follower(steps, 0.999)
+    lock.get_or_create("k", table.look, never, wait=LONG, mutex=mine)
+    assert steps.now < 0.01
+
+
+def test_who_began_to_wait_together_does_not_ask_together() -> None:
+    mutexes = Mutexes()
+    assert mutexes("k").acquire()
+    first: list[float] = []
+    for chance in (0.0, 0.25, 0.5):
+        steps = Steps()
+        follower(steps, chance).get_or_create(
+            "k", nothing, lambda: "mine", wait=0.1, mutex=mutexes("k")
+        )
+        first.append(steps.sleeps[0])
+    assert first == [FIRST_PAUSE, 1.25 * FIRST_PAUSE, 1.5 * FIRST_PAUSE]
+
+
+def test_a_value_that_another_than_the_holder_made_is_found(
+    table: Table,
+) -> None:
+    mutexes = Mutexes()
+    assert mutexes("k").acquire()
+    steps = Steps(table.create)
+    assert (
+        follower(steps).get_or_create(
+            "k", table.look, never, wait=LONG, mutex=mutexes("k")
+        )
+        == "value 1"
+    )
+    assert len(steps.sleeps) == LOOK_EVERY
+
+
+def test_of_the_threads_of_a_process_one_asks(
+    table: Table, pool: concurrent.futures.ThreadPoolExecutor
+) -> None:
+    mutexes = Mutexes()
+    holder = mutexes("k")
+    assert holder.acquire()
+    asking: set[int] = set()
+    may_go_on = threading.Semaphore(0)
+    asleep = threading.Semaphore(0)
+
+    def sleep(seconds: float) -> None:
+        asking.add(threading.get_ident())
+        asleep.release()
+        assert may_go_on.acquire(timeout=LONG)
+
+    lock: DogpileLock[object] = DogpileLock(sleep=sleep)
+    calls = [
+        pool.submit(
+            lock.get_or_create,
+            "k",
+            table.look,
+            never,
+            wait=LONG,
+            mutex=mutexes("k"),
+        )
+        for _ in range(8)
+    ]
+    until(lambda: "k" in lock._flights)
+    flight = lock._flights["k"]
+    until(lambda: waiters(flight) == 7)
+    for _ in range(10):
+        assert asleep.acquire(timeout=LONG)
+        may_go_on.release()
+    table.create()
+    assert holder.release()
+    may_go_on.release()
+    assert {call.result(LONG) for call in calls} == {"value 1"}
+    assert len(asking) == 1
 
 
 def test_another_holder_is_not_waited_for_in_turn(table: Table) -> None:

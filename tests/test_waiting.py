@@ -16,6 +16,7 @@ import pytest
 from benchmarks.circles import Mutex
 from benchmarks.circles import Mutexes
 from mako_cacheplug import lock as lock_module
+from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.lock import DogpileLock
@@ -37,6 +38,7 @@ def pool() -> Iterator[Pool]:
 def _nothing_left_in_the_graph() -> Iterator[None]:
     yield
     assert lock_module._graph._innermost == {}
+    assert lock_module._graph._held == set()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -61,7 +63,7 @@ def ask(
     lock: Lock,
     key: str,
     create: Callable[[], object],
-    mutex: Mutex | None = None,
+    mutex: CacheMutex | None = None,
     look: Callable[[], Any] = nothing,
     **given: Any,
 ) -> Any:
@@ -576,16 +578,40 @@ def test_over_two_processes_each_creates_at_most_once(pool: Pool) -> None:
 # -- after fork --------------------------------------------------------------
 
 
+class Brief:
+    """A mutex that another process holds until it was asked after once."""
+
+    def __init__(self, mutex: Mutex) -> None:
+        assert mutex.acquire()
+        self.theirs = mutex
+
+    def acquire(self) -> bool:
+        return False
+
+    def release(self) -> bool:
+        return False
+
+    def holder(self) -> str | None:
+        holder = self.theirs.holder()
+        self.theirs.release()
+        return holder
+
+
 def test_a_child_finishes_the_creation_that_it_was_forked_in(
     pool: Pool,
 ) -> None:
     lock: Lock = DogpileLock()
     elsewhere, end = threading.Event(), threading.Event()
+    mutexes = Mutexes()
     other = pool.submit(
-        ask, lock, "other", lambda: (elsewhere.set(), end.wait(LONG))
+        ask,
+        lock,
+        "other",
+        lambda: (elsewhere.set(), end.wait(LONG)),
+        mutexes("other"),
     )
     assert elsewhere.wait(LONG)
-    mutexes = Mutexes()
+    assert mutexes("a").acquire()
     joined: list[concurrent.futures.Future[object]] = []
     child = -1
 
@@ -603,6 +629,10 @@ def test_a_child_finishes_the_creation_that_it_was_forked_in(
         if child == 0:
             # Its copy of the mutex is held: it would wait for the parent.
             recursive = ask(lock, "k", again, mutexes("k"))
+            # It still holds "k", and no longer "other".
+            before = ask(lock, "a", again, mutexes("a"))
+            after = ask(lock, "n", again, Brief(mutexes("n")))
+            assert before == after == again()
             return recursive, ask(lock, "other", mine)
         for each in locks:
             each.release()
