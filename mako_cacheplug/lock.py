@@ -8,7 +8,8 @@ all processes share, if there is one.  The winner of both looks once more
 
 What the others do is the whole point:
 
-* with a stale value in hand, they return it at once;
+* with a stale value in hand, they return it at once; a process that has lost
+  an election does not stand in the next one for a moment;
 * without one, they wait for that one creation, at most *wait* seconds;
 * if it ends without a value (it failed, its process died, the value could
   not be shared) they are let go together and each creates for itself.
@@ -62,6 +63,9 @@ asks less than 60 times a second.
 LOOK_EVERY: Final = 4
 """Of so many questions one is for the value: not only the holder makes it."""
 
+_REMEMBERED: Final = 4096
+"""Keys of which it is known that another process creates them."""
+
 _graph: Final = WaitGraph()
 """One for all locks: a circle may lead through several stores."""
 
@@ -93,6 +97,8 @@ class DogpileLock(Generic[_V]):
     def _reset(self) -> None:
         self._guard = _graph.guard
         self._flights: dict[str, Flight[_V]] = {}
+        # What other processes create, and until when that is not asked.
+        self._elsewhere: dict[str, float] = {}
 
     def get_or_create(
         self,
@@ -127,6 +133,8 @@ class DogpileLock(Generic[_V]):
         flight: Flight[_V] | None = None
         with self._guard:
             if not _graph.is_creating(mine):
+                if stale is not NO_VALUE and self._is_elsewhere(key):
+                    return stale
                 flight = self._flights.setdefault(key, mine)
                 if flight is mine:
                     _graph.begin(mine)
@@ -151,6 +159,16 @@ class DogpileLock(Generic[_V]):
         if outcome is NO_VALUE:
             return self._create_alone(key, create)
         return outcome
+
+    def _is_elsewhere(self, key: str) -> bool:
+        """Tell whether another process created *key* just now; guarded."""
+        until = self._elsewhere.get(key)
+        if until is None:
+            return False
+        if self._clock() < until:
+            return True
+        del self._elsewhere[key]
+        return False
 
     def _land(self, flight: Flight[_V]) -> None:
         """Let go those who wait for *flight*."""
@@ -219,6 +237,10 @@ class DogpileLock(Generic[_V]):
                 if mutex is not None:
                     mutex.release()
         if stale is not NO_VALUE:
+            with self._guard:
+                if len(self._elsewhere) >= _REMEMBERED:
+                    self._elsewhere.clear()
+                self._elsewhere[flight.key] = self._clock() + LAST_PAUSE
             return stale
         return self._follow(flight, look, create, mutex, wait)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mako_cacheplug import lock as lock_module
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
@@ -512,6 +513,65 @@ def test_a_follower_with_a_stale_value_does_not_wait() -> None:
         == "old"
     )
     assert steps.sleeps == []
+
+
+def test_a_process_that_lost_an_election_is_in_no_other_for_a_moment() -> None:
+    mutexes = Mutexes()
+    holder = mutexes("k")
+    assert holder.acquire()
+    elections: list[float] = []
+    steps = Steps()
+
+    class Standing(_Mutex):
+        def acquire(self) -> bool:
+            elections.append(steps.now)
+            return super().acquire()
+
+    lock = follower(steps)
+
+    def call(key: str = "k") -> object:
+        return lock.get_or_create(
+            key,
+            nothing,
+            lambda: "new",
+            wait=LONG,
+            stale="old",
+            mutex=Standing(mutexes, key, 30.0, f"token {key}"),
+        )
+
+    for _ in range(100):
+        assert call() == "old"
+        steps.now += 0.001
+    assert len(elections) == 6
+    assert all(b - a >= LAST_PAUSE for a, b in itertools.pairwise(elections))
+    assert call("other") == "new"
+    # Who has nothing to serve asks at once.
+    assert holder.release()
+    assert (
+        lock.get_or_create(
+            "k", nothing, lambda: "new", wait=LONG, mutex=mutexes("k")
+        )
+        == "new"
+    )
+    steps.now += LAST_PAUSE
+    assert call() == "new"
+    assert lock._elsewhere == {}
+
+
+def test_what_others_create_is_remembered_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock_module, "_REMEMBERED", 10)
+    mutexes = Mutexes()
+    lock = follower(Steps())
+    for number in range(95):
+        key = f"key {number}"
+        assert mutexes(key).acquire()
+        value = lock.get_or_create(
+            key, nothing, never, wait=LONG, stale="old", mutex=mutexes(key)
+        )
+        assert value == "old"
+    assert len(lock._elsewhere) == 5
 
 
 def test_a_follower_waits_no_longer_than_it_may(table: Table) -> None:

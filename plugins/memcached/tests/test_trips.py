@@ -171,3 +171,24 @@ def test_who_waits_asks_one_small_question_at_a_time(
     assert len(trips) == 12
     assert len(locks) == 9
     assert len(questions) - len(locks) <= 2 + 3
+
+
+def test_who_is_served_a_stale_value_mostly_makes_one_trip(
+    make: Any, server: MemcachedServer, wire: Wire, clock: ManualClock
+) -> None:
+    given: dict[str, Any] = {"clock": clock, "timeout": 60, "grace": 600}
+    creator = CacheRegion(make(server), **given)
+    other = CacheRegion(make(wire), **given)
+    other._lock._clock = lambda: 0.0
+    creator.set("k", "old")
+    clock.advance(61.0)
+    trips: list[int] = []
+
+    def create() -> str:
+        for _ in range(20):
+            assert other.get_or_create("k", lambda: "another") == "old"
+            trips.append(len(wire.trips()))
+        return "new"
+
+    assert creator.get_or_create("k", create) == "new"
+    assert trips == [3] + [1] * 19
