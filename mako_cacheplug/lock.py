@@ -49,9 +49,10 @@ __all__ = ["DogpileLock"]
 
 _V = TypeVar("_V")
 
-FIRST_PAUSE: Final = 0.004
+FIRST_PAUSE: Final = 0.001
 """Seconds until another process's creation is asked after, or up to twice
-that: those who began to wait together do not ask together."""
+that: those who began to wait together do not ask together.  Most fragments
+take no longer."""
 
 LAST_PAUSE: Final = 0.018
 """Seconds between two questions once it has been going on for a while.
@@ -276,7 +277,7 @@ class DogpileLock(Generic[_V]):
                 found = look()
                 return create() if found is NO_VALUE else found
             self._sleep(min(pause, remaining))
-            pause = min(2.0 * pause, LAST_PAUSE)
+            pause = min(4.0 * pause, LAST_PAUSE)
             questions += 1
             if questions % LOOK_EVERY == 0:
                 found = look()
