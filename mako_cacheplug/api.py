@@ -14,6 +14,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Any
 from typing import Final
 from typing import NamedTuple
 from typing import Protocol
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_VALUE",
+    "UNCHANGED",
     "CacheBackend",
     "CacheMutex",
     "EntryWatch",
@@ -39,8 +41,10 @@ __all__ = [
     "SupportsEntries",
     "SupportsMutex",
     "SupportsPrune",
+    "SupportsRevalidation",
     "SupportsUsage",
     "SupportsWatch",
+    "Unchanged",
     "Usage",
 ]
 
@@ -244,6 +248,50 @@ class SupportsCheckAndSet(Protocol):
         """
 
 
+class Unchanged(enum.Enum):
+    """The type of :data:`UNCHANGED`."""
+
+    UNCHANGED = enum.auto()
+
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
+"""What was read before is still there.  Compare with ``is``."""
+
+
+@runtime_checkable
+class SupportsRevalidation(Protocol):
+    """A store that tells what is still there more cheaply than by a read.
+
+    A region then keeps copies of what it read lately, with the *stamp* that
+    the store gave it, and asks at each use whether the stamp still holds:
+    as HTTP does with an ``ETag`` (RFC 9110, 13.1.2).
+    """
+
+    max_copied_bytes: int | None
+    """Bound in bytes of a region's copies; ``None`` for none, 0 for no
+    copies at all."""
+
+    def get_if_changed(
+        self, key: str, stamp: Any
+    ) -> tuple[bytes, Any] | NoValue | Unchanged:
+        """Return what is under *key* unless it is what *stamp* stands for.
+
+        A copy is served exactly where :meth:`CacheBackend.get` would have
+        returned its payload: where it was removed, replaced or has expired
+        since, in whatever process, the answer is another.
+
+        :param stamp: from this method for this *key*, or ``None``; a stamp
+            means nothing to others.
+        :return: :data:`UNCHANGED`, :data:`NO_VALUE`, or the payload with its
+            stamp.  The stamp is ``None`` where the store cannot promise to
+            notice the next change; no copy is kept then.
+        :raises BackendError: if the store could not be asked.
+        """
+
+
 @runtime_checkable
 class SupportsClear(Protocol):
     """A store that can be emptied."""
@@ -320,9 +368,10 @@ class SupportsCheckAndSetEntries(Protocol):
 class EntryWatch(Protocol):
     """What is under a key, as long as it is there."""
 
-    held: CacheEntry | bytes | None
-    """``None``, for good, before the call returns that removes or replaces
-    it, for whatever reason."""
+    @property
+    def held(self) -> CacheEntry | bytes | None:
+        """``None``, for good, before the call returns that removes or
+        replaces it, for whatever reason."""
 
     used: bool
     """Whether its use since the last write was noted."""

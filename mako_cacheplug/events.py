@@ -89,7 +89,8 @@ class RegionStats(NamedTuple):
     """Failures of the store, and entries that could not be read."""
 
     bytes_read: int = 0
-    """Payload bytes from the store; none where entries stay in memory."""
+    """Payload bytes from the store; none where entries stay in memory, or
+    where a copy was served that the store vouches for."""
 
     bytes_written: int = 0
     """Payload bytes to the store; none where entries stay in memory."""

@@ -154,6 +154,8 @@ class LabelVersions:
         labels = []
         for name, version in entry.labels:
             if trusting and name == expected[0]:
+                # Since it was found current, which may be a while ago.
+                until = min(until, self._trusted_until(key))
                 continue
             label = storage.watch(name)
             held = None if label is None else label[0].held
@@ -179,6 +181,10 @@ class LabelVersions:
             self._checked.clear()
         until = now + TRUST_SECONDS
         self._checked[key] = (entry.created_at, entry.labels, until)
+
+    def _trusted_until(self, key: str) -> float:
+        checked = self._checked.get(key)
+        return -math.inf if checked is None else checked[2]
 
     def _are_current(self, pairs: Pairs, known: Mapping[str, str]) -> bool:
         storage = self._storage

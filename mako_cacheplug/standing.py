@@ -4,7 +4,8 @@ Where a store keeps entries inside this process, it can say of one that it is
 still there without being asked: by a *watch*, whose content goes when the
 entry goes.  A hit that was found valid is then valid while its own watch and
 those of its labels have their content, and costs no look-up, no lock and no
-comparison of labels.
+comparison of labels.  The copy of an entry whose store can vouch for it is
+such a watch, too: to look at it is to ask the store.
 
 Once a second it is looked up in the ordinary way all the same.  That keeps
 the store's order of use true for the labels, too.

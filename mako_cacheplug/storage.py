@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
+from typing import Any
 from typing import Final
 from typing import NoReturn
 from typing import ParamSpec
@@ -28,8 +29,12 @@ from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsCheckAndSetEntries
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.api import SupportsRevalidation
 from mako_cacheplug.api import SupportsWatch
+from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.copies import Copies
+from mako_cacheplug.copies import Copy
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
@@ -57,6 +62,10 @@ def open_storage(
     """Return how entries are kept in *backend*: as they are, or coded."""
     if isinstance(backend, SupportsEntries):
         return _EntryTable(backend, counters)
+    if isinstance(backend, SupportsRevalidation) and (
+        backend.max_copied_bytes != 0
+    ):
+        return _CopyingStorage(backend, codec, counters)
     return _CodedStorage(backend, codec, counters)
 
 
@@ -383,6 +392,52 @@ class _CodedStorage(EntryStorage):
         except BackendError:
             return None
         return _QuietMutex(mutex, self)
+
+
+class _CopyingStorage(_CodedStorage):
+    """The same, with copies of what was read, decoded and verified.
+
+    A copy is this storage's own: what another one reads, by other secrets,
+    that one has to verify by itself.
+    """
+
+    def __init__(
+        self,
+        backend: SupportsRevalidation,
+        codec: EntryCodec,
+        counters: RegionCounters,
+    ):
+        assert isinstance(backend, CacheBackend)
+        super().__init__(backend, codec, counters)
+        self._store = backend
+        self._copies = self.watched = Copies(backend.max_copied_bytes)
+
+    def read(self, key: str) -> CacheEntry | NoValue:
+        copy = self._copies.get(key)
+        entry = None if copy is None else copy.entry
+        stamp = None if copy is None or entry is None else copy.stamp
+        name = self._name(key)
+        answer = self.ask(self._store.get_if_changed, name, stamp)
+        if answer is NO_VALUE:
+            return NO_VALUE
+        if answer is UNCHANGED and entry is not None:
+            return entry
+        return self._keep(key, name, answer)
+
+    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+        copy = self._copies.watch(key)
+        return None if copy is None else (copy, math.inf)
+
+    def _keep(self, key: str, name: str, answer: Any) -> CacheEntry | NoValue:
+        """Return the entry in a store's answer; keep a copy of it."""
+        try:
+            payload, stamp = answer
+        except (TypeError, ValueError) as error:
+            raise self._failed(error) from error
+        entry = self._decode(key, payload)
+        if entry is not NO_VALUE and stamp is not None:
+            self._copies.put(key, Copy(self._store, name, stamp, entry))
+        return entry
 
 
 class _QuietMutex:

@@ -72,6 +72,7 @@ class SqliteSuite(ConformanceSuite):
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsPrune,
+        api.SupportsRevalidation,
         api.SupportsUsage,
     )
 

@@ -25,7 +25,7 @@ CORE = [
 LAYERS = [
     {"exceptions", "entry", "forks"},
     {"compression"},
-    {"waiting", "lock", "events", "options", "codec", "keys", "api"},
+    {"waiting", "lock", "events", "options", "codec", "copies", "keys", "api"},
     {"storage", "registry", "backends", "standing"},
     {"labels"},
     {"nesting"},

@@ -28,6 +28,7 @@ _REWRITTEN = (
     "pages",
     "powers",
     "processes",
+    "revalidation",
     "running",
 )
 
@@ -57,6 +58,7 @@ from mako_cacheplug.testing.powers import PruneSuite  # noqa: E402
 from mako_cacheplug.testing.powers import UsageSuite  # noqa: E402
 from mako_cacheplug.testing.powers import WatchSuite  # noqa: E402
 from mako_cacheplug.testing.processes import ProcessSuite  # noqa: E402
+from mako_cacheplug.testing.revalidation import RevalidationSuite  # noqa: E402
 
 __all__ = ["PROTOCOLS", "SUITES", "ConformanceSuite", "FailureSuite"]
 
@@ -68,6 +70,7 @@ PROTOCOLS: Final = (
     api.SupportsEntries,
     api.SupportsMutex,
     api.SupportsPrune,
+    api.SupportsRevalidation,
     api.SupportsUsage,
     api.SupportsWatch,
 )
@@ -86,6 +89,7 @@ class ConformanceSuite(
     PruneSuite,
     UsageSuite,
     WatchSuite,
+    RevalidationSuite,
     CheckAndSetSuite,
     CheckAndSetEntriesSuite,
     CheckAndSetProcessSuite,

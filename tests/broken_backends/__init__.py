@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from broken_backends import claims as claims
 from broken_backends import mutexes as mutexes
 from broken_backends import powers as powers
+from broken_backends import revalidation as revalidation
 from broken_backends import sharing as sharing
 from broken_backends import values as values
 from broken_backends.healthy import Healthy

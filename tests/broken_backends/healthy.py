@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import UNCHANGED
+from mako_cacheplug.api import Unchanged
 from mako_cacheplug.api import Usage
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError
@@ -66,6 +68,7 @@ class Healthy(CacheBackend):
 
     caught_by: tuple[str, ...] = ()
     max_value_bytes = 2**20
+    max_copied_bytes = 2**20
 
     def __init__(
         self, path: str, clock: Callable[[], float] = time.time
@@ -191,6 +194,22 @@ class Healthy(CacheBackend):
             return connection.execute(
                 "delete from entry where ends <= ?", (self.clock(),)
             ).rowcount
+
+    def get_if_changed(
+        self, key: str, stamp: object
+    ) -> tuple[bytes, object] | NoValue | Unchanged:
+        payload = self.get(key)
+        if payload is NO_VALUE:
+            return NO_VALUE
+        new = self.stamp(key, payload)
+        return UNCHANGED if new == stamp else (payload, new)
+
+    def stamp(self, key: str, payload: bytes) -> object:
+        with self.run() as connection:
+            row = connection.execute(
+                "select ends from entry where key = ?", (blob(key),)
+            ).fetchone()
+        return payload, row and row[0]
 
     def usage(self) -> Usage:
         with self.run() as connection:
