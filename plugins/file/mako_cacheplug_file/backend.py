@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import math
 import os
 import time
@@ -26,6 +27,8 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import UNCHANGED
+from mako_cacheplug.api import Unchanged
 from mako_cacheplug.api import Usage
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
@@ -33,6 +36,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug_file import culling
 from mako_cacheplug_file import marks
 from mako_cacheplug_file import record
+from mako_cacheplug_file import stamps
 from mako_cacheplug_file.culling import File
 from mako_cacheplug_file.culling import Ledger
 from mako_cacheplug_file.folders import Folder
@@ -45,6 +49,7 @@ from mako_cacheplug_file.folders import write
 from mako_cacheplug_file.locks import CULLING
 from mako_cacheplug_file.locks import FileMutex
 from mako_cacheplug_file.locks import slot_of
+from mako_cacheplug_file.stamps import Stamp
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,9 +74,14 @@ _MARK_SECONDS: Final = 3600.0
 """Seconds after which a mark has lost its creator."""
 
 
-def _name(key: bytes) -> str:
+def _encoded(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+@functools.lru_cache(maxsize=4096)
+def _name(key: str) -> str:
     """Return the name of *key*'s file, which no key can choose."""
-    return blake2b(key, digest_size=16).hexdigest()
+    return blake2b(_encoded(key), digest_size=16).hexdigest()
 
 
 class FileBackend(CacheBackend):
@@ -89,6 +99,8 @@ class FileBackend(CacheBackend):
         to 4 KiB for each file, comes on top.
     :param max_value_bytes: largest payload in bytes, ``None`` for no limit
         but *max_bytes*.
+    :param max_copied_bytes: bound of the copies that a region keeps of what
+        it has read, in bytes, ``None`` for none, 0 for no copies.
     :param clock: seconds since 1970.
     :raises OptionError: if *root* cannot be a path or *max_bytes* is not
         positive.
@@ -100,6 +112,7 @@ class FileBackend(CacheBackend):
         *,
         max_bytes: int | None = 2**30,
         max_value_bytes: int | None = None,
+        max_copied_bytes: int | None = 2**24,
         clock: Callable[[], float] = time.time,
     ) -> None:
         path = os.fspath(root)
@@ -120,6 +133,7 @@ class FileBackend(CacheBackend):
         self.root = os.path.abspath(path)
         self.max_bytes = max_bytes
         self.max_value_bytes = max_value_bytes
+        self.max_copied_bytes = max_copied_bytes
         self.url = "file://" + urllib.parse.quote(self.root)
         self._clock = clock
         self._limit = math.inf if max_bytes is None else max_bytes
@@ -135,7 +149,8 @@ class FileBackend(CacheBackend):
         the first use.
 
         :raises OptionError: if the URL names a host or no folder, or has an
-            option other than ``max_bytes`` and ``max_value_bytes``.
+            option other than ``max_bytes``, ``max_value_bytes`` and
+            ``max_copied_bytes``.
         """
         given = str(url)
         path = url.path
@@ -156,7 +171,11 @@ class FileBackend(CacheBackend):
             )
         return cls(
             path,
-            **url.take(max_bytes=options.size, max_value_bytes=options.size),
+            **url.take(
+                max_bytes=options.size,
+                max_value_bytes=options.size,
+                max_copied_bytes=options.size,
+            ),
         )
 
     def get(self, key: str) -> bytes | NoValue:
@@ -166,21 +185,62 @@ class FileBackend(CacheBackend):
 
         :raises BackendError: if the file system fails.
         """
-        raw = key.encode("utf-8", "surrogatepass")
-        name = _name(raw)
+        found = self._read(key, stamped=False)
+        return NO_VALUE if found is NO_VALUE else found[0]
+
+    def get_if_changed(
+        self, key: str, stamp: object
+    ) -> tuple[bytes, Stamp | None] | NoValue | Unchanged:
+        """Return the payload and its stamp, unless *stamp* still holds.
+
+        To find that it holds is one look at the file's status.  A file that
+        was written a moment ago gets no stamp, nor does one on a file system
+        that is not this machine's alone; see :mod:`.stamps`.
+
+        :raises BackendError: if the file system fails.
+        """
+        if isinstance(stamp, Stamp):
+            name, identity, expires = stamp
+            try:
+                folder = self._folders.kept(name[:2])
+                status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return NO_VALUE
+            except OSError as error:
+                raise self._error("look into", error) from error
+            if stamps.identity(status) == identity:
+                return NO_VALUE if self._clock() >= expires else UNCHANGED
+        return self._read(key, stamped=True)
+
+    def _read(
+        self, key: str, stamped: bool
+    ) -> tuple[bytes, Stamp | None] | NoValue:
+        name = _name(key)
+        stamp = None
         try:
             folder = self._folders.kept(name[:2])
         except FileNotFoundError:
             return NO_VALUE
         except OSError as error:
             raise self._error("open the folder of", error) from error
+        # Before the file is opened: see there.
+        moment = stamps.moment() if stamped else 0
         try:
             fd = os.open(name, _READ, dir_fd=folder.fd)
             try:
+                status = os.fstat(fd) if stamped else None
                 data = record.read(fd, self._limit)
-                found = record.unpack(data, raw)
+                found = record.unpack(data, _encoded(key))
                 if found is None:
                     self._discard(name, folder, fd)
+                    return NO_VALUE
+                payload, expires = found
+                if (
+                    status is not None
+                    and stamps.is_over(status.st_ctime_ns, moment)
+                    and self._folders.is_local(fd, status.st_dev)
+                ):
+                    stamp = Stamp(name, stamps.identity(status), expires)
             finally:
                 os.close(fd)
         except FileNotFoundError:
@@ -190,9 +250,7 @@ class FileBackend(CacheBackend):
                 return NO_VALUE
             raise self._error("read", error) from error
         # An expired file stays: its successor may be about to replace it.
-        if found is None or self._clock() >= found[1]:
-            return NO_VALUE
-        return found[0]
+        return NO_VALUE if self._clock() >= expires else (payload, stamp)
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
         """Store *payload* under *key*, making room if there is none.
@@ -213,7 +271,7 @@ class FileBackend(CacheBackend):
 
         :raises BackendError: if the file system fails.
         """
-        name = _name(key.encode("utf-8", "surrogatepass"))
+        name = _name(key)
         with self._boundary("write to"):
             folder = self._folders.make(name[:2])
             try:
@@ -242,13 +300,11 @@ class FileBackend(CacheBackend):
         ttl: float | None,
         token: bytes | None,
     ) -> bool:
-        raw = key.encode("utf-8", "surrogatepass")
         now = self._clock()
-        data = record.pack(
-            raw, payload, math.inf if ttl is None else now + ttl
-        )
+        expires = math.inf if ttl is None else now + ttl
+        data = record.pack(_encoded(key), payload, expires)
         self._check_size(key, len(payload), len(data))
-        name = _name(raw)
+        name = _name(key)
         with self._boundary("write to"):
             try:
                 return self._store(name, data, now, token)
@@ -261,7 +317,7 @@ class FileBackend(CacheBackend):
 
         :raises BackendError: if it is not certain that it is gone.
         """
-        name = _name(key.encode("utf-8", "surrogatepass"))
+        name = _name(key)
         shard = name[:2]
         with self._boundary("delete from"):
             try:
@@ -285,7 +341,7 @@ class FileBackend(CacheBackend):
         :param lease: not needed: the kernel frees the lock of a process
             that dies, at once.
         """
-        name = _name(key.encode("utf-8", "surrogatepass"))
+        name = _name(key)
         return FileMutex(self._locks, slot_of(name), self.url)
 
     def clear(self) -> None:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from mako_cacheplug_file import stamps
+
 __all__ = [
     "MARK",
     "SHARDS",
@@ -139,6 +141,7 @@ class Folders:
     def forget(self) -> None:
         """Let go of the open folders."""
         self._kept: dict[str, Folder] = {}
+        self._are_local: dict[int, bool] = {}
         self._until = 0.0
 
     def kept(self, shard: str) -> Folder:
@@ -149,8 +152,19 @@ class Folders:
         now = time.monotonic()
         if now >= self._until:
             self._kept = {}
+            self._are_local = {}
             self._until = now + KEEP
         return self._kept.get(shard) or self.open(shard)
+
+    def is_local(self, fd: int, device: int) -> bool:
+        """Tell what :func:`.stamps.is_local` told at most a second ago.
+
+        :param device: the number of the open file's file system.
+        """
+        known = self._are_local.get(device)
+        if known is None:
+            known = self._are_local[device] = stamps.is_local(fd)
+        return known
 
     def open(self, shard: str) -> Folder:
         """Return the folder, opened now.

@@ -30,7 +30,7 @@ class FileHarness(StoreHarness):
         return FileBackend(self.root, clock=self.clock)
 
     def _file(self, key: str) -> Path:
-        name = _name(key.encode())
+        name = _name(key)
         return self.root / name[:2] / name
 
     def raw_get(self, key: str) -> bytes | None:
@@ -64,6 +64,7 @@ class TestFile(ConformanceSuite):
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsPrune,
+        api.SupportsRevalidation,
         api.SupportsUsage,
     )
 
