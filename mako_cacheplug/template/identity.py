@@ -32,9 +32,11 @@ _CIRCUMSTANCES: Final = re.compile(
     re.MULTILINE,
 )
 # Mako names a namespace without a name after its address.
-_ADDRESS: Final = re.compile(r"__anon_0x[0-9a-f]+")
-_METADATA: Final = re.compile(r'"""\n__M_BEGIN_METADATA.*', re.DOTALL)
-_BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
+_ADDRESS: Final = "__anon_0x"
+_ANONYMOUS: Final = re.compile(_ADDRESS + "[0-9a-f]+")
+_HEAD_END: Final = "\n_exports = "
+_METADATA: Final = '"""\n__M_BEGIN_METADATA'
+_BETWEEN_WORDS: Final = bytes.maketrans(b",()[]{}", b"       ")
 
 
 def identity(
@@ -49,14 +51,19 @@ def identity(
         have another text for the same template.
     :param settings: as from :func:`ordered_settings`.
     """
-    told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
-    told = _ADDRESS.sub("__anon", told)
-    words = sorted(_BETWEEN_WORDS.split(told))
-    whole = keys.join(
-        told if source is None else source, " ".join(words), *settings
+    told = code.partition(_METADATA)[0]
+    head, exports, body = told.partition(_HEAD_END)
+    told = _CIRCUMSTANCES.sub("", head) + exports + body
+    if _ADDRESS in told:
+        told = _ANONYMOUS.sub("__anon", told)
+    texts = keys.join(told if source is None else source, *settings)
+    # Bytes, as this is done for every template at its first render.
+    words = told.encode("utf-8", "surrogatepass").translate(_BETWEEN_WORDS)
+    digest = hashlib.blake2b(
+        texts.encode("utf-8", "surrogatepass"), digest_size=16
     )
-    data = whole.encode("utf-8", "surrogatepass")
-    return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
+    digest.update(b" ".join(sorted(words.split())))
+    return keys.join(uri, digest.hexdigest())
 
 
 def ordered_settings(template: Any) -> list[str]:

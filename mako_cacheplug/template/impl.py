@@ -50,6 +50,7 @@ from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
 from mako_cacheplug.template.needs import read_needs
+from mako_cacheplug.template.outline import outline
 from mako_cacheplug.template.places import PluginImpl
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
@@ -104,7 +105,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             ),
             self._load_plugin,
         )
-        self._planner = Planner(self._places, family, self._run)
+        self._planner = Planner(self._places, family, own.outline, self._run)
         self._said: set[str] = set()
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
@@ -606,7 +607,8 @@ def _read_own_part(template: Template) -> OwnPart:
     told = identity(
         uri, source if is_its_own else None, code, ordered_settings(template)
     )
-    return OwnPart(told, uri, base, *read_needs(code, source))
+    needs = read_needs(code, source)
+    return OwnPart(told, uri, base, *needs, outline(code))
 
 
 def _source(template: Template) -> tuple[str, bool]:

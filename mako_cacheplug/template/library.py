@@ -22,6 +22,7 @@ from typing import Final
 from typing import NamedTuple
 
 from mako_cacheplug import keys
+from mako_cacheplug.template.outline import Outline
 
 __all__ = ["Library", "OwnPart", "Version"]
 
@@ -52,6 +53,9 @@ class OwnPart(NamedTuple):
     of_others: tuple[str, ...] = ()
     """Those of *needs* that can be relative to a template that needs this
     one."""
+
+    outline: Outline = Outline()
+    """What its module tells without being parsed."""
 
 
 class Version(NamedTuple):

@@ -33,12 +33,11 @@ _OWN: Final = ("local", "runtime")
 
 _INHERITS: Final = "_inherit_from"
 
-_ANY: Final = re.compile(
-    "|".join([*(rf"{name}\(" for name in _BY_POSITION), f"{_BY_KEYWORD}="])
-)
+_ANY: Final = (*(f"{name}(" for name in _BY_POSITION), f"{_BY_KEYWORD}=")
 
+_DEPENDS: Final = "cache_depends"
 _DECLARED: Final = re.compile(
-    r"""\bcache_depends\s*=\s*(?:"([^"$]*)"|'([^'$]*)')"""
+    rf"""\b{_DEPENDS}\s*=\s*(?:"([^"$]*)"|'([^'$]*)')"""
 )
 
 
@@ -66,7 +65,8 @@ def read_needs(code: str, source: str) -> Needs:
     found: dict[str, None] = {}
     of_others: dict[str, None] = {}
     is_open = False
-    if _ANY.search(code):
+    # Most name none, and to parse their modules would cost the most here.
+    if any(call in code for call in _ANY):
         for node in ast.walk(parse(code)):
             if isinstance(node, ast.Call):
                 target = _target(node)
@@ -79,8 +79,9 @@ def read_needs(code: str, source: str) -> Needs:
                         of_others[uri] = None
                 elif uri is None and _is_for_all(node):
                     is_open = True
-    for match in _DECLARED.finditer(source):
-        found.update(dict.fromkeys((match[1] or match[2] or "").split()))
+    if _DEPENDS in source:
+        for match in _DECLARED.finditer(source):
+            found.update(dict.fromkeys((match[1] or match[2] or "").split()))
     return Needs(tuple(found), is_open, tuple(of_others))
 
 

@@ -481,11 +481,6 @@ class TemplatePlaces:
         with contextlib.suppress(ForeignImpl):
             self.resolve(given, where)
 
-    @property
-    def code(self) -> str:
-        """The module that Mako generated."""
-        return self._code()
-
     def scanned(self) -> Scan:
         """Return what is in the template's module."""
         if self._scan is None:
