@@ -58,7 +58,7 @@ from mako_cacheplug.template.planning import Planner
 from mako_cacheplug.template.programmatic import ProgrammaticAPI
 from mako_cacheplug.template.scan import DEFNAME
 from mako_cacheplug.template.settings import ForeignImpl
-from mako_cacheplug.template.settings import TemplateSettings
+from mako_cacheplug.template.settings import shared_settings
 
 __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 
@@ -100,7 +100,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             family,
             lambda: self._editions.alone().version.identity,
             lambda: compiled_code(template),
-            lambda: TemplateSettings(
+            lambda: shared_settings(
                 template.cache_args, self.default_impl, _default_dir(template)
             ),
             self._load_plugin,
