@@ -36,7 +36,9 @@ _ADDRESS: Final = "__anon_0x"
 _ANONYMOUS: Final = re.compile(_ADDRESS + "[0-9a-f]+")
 _HEAD_END: Final = "\n_exports = "
 _METADATA: Final = '"""\n__M_BEGIN_METADATA'
-_BETWEEN_WORDS: Final = bytes.maketrans(b",()[]{}", b"       ")
+# What Mako writes in one line in any order: the names in a set.
+_SET: Final = "__M_dict_builtin("
+_BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
 
 def identity(
@@ -46,7 +48,7 @@ def identity(
 
     :param uri: as from :func:`own_uri`.
     :param source: what the author wrote; ``None`` if that is not known.
-    :param code: the module that Mako generated; the order of its words does
+    :param code: the module that Mako generated; the order of its lines does
         not count, unless it is all that there is: then another process may
         have another text for the same template.
     :param settings: as from :func:`ordered_settings`.
@@ -56,14 +58,16 @@ def identity(
     told = _CIRCUMSTANCES.sub("", head) + exports + body
     if _ADDRESS in told:
         told = _ANONYMOUS.sub("__anon", told)
-    texts = keys.join(told if source is None else source, *settings)
-    # Bytes, as this is done for every template at its first render.
-    words = told.encode("utf-8", "surrogatepass").translate(_BETWEEN_WORDS)
-    digest = hashlib.blake2b(
-        texts.encode("utf-8", "surrogatepass"), digest_size=16
+    lines = [
+        " ".join(sorted(_BETWEEN_WORDS.split(line))) if _SET in line else line
+        for line in told.split("\n")
+    ]
+    lines.sort()
+    whole = keys.join(
+        told if source is None else source, "\n".join(lines), *settings
     )
-    digest.update(b" ".join(sorted(words.split())))
-    return keys.join(uri, digest.hexdigest())
+    data = whole.encode("utf-8", "surrogatepass")
+    return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
 def ordered_settings(template: Any) -> list[str]:
@@ -75,8 +79,9 @@ def ordered_settings(template: Any) -> list[str]:
     """
     told: list[str] = []
     for name in ("default_filters", "buffer_filters", "imports"):
-        given = [_text(one) for one in getattr(template, name, None) or ()]
-        told.append(keys.join(name, *given))
+        given = getattr(template, name, None)
+        if given:
+            told.append(keys.join(name, *map(_text, given)))
     return told
 
 

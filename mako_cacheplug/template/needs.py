@@ -66,7 +66,7 @@ def read_needs(code: str, source: str) -> Needs:
     of_others: dict[str, None] = {}
     is_open = False
     # Most name none, and to parse their modules would cost the most here.
-    if any(call in code for call in _ANY):
+    if any(map(code.__contains__, _ANY)):
         for node in ast.walk(parse(code)):
             if isinstance(node, ast.Call):
                 target = _target(node)

@@ -38,6 +38,8 @@ from mako_cacheplug.template.settings import TemplateSettings
 __all__ = ["ForeignPlace", "Place", "PluginImpl", "TemplatePlaces"]
 
 _ABSENT: Final = object()
+_guard: Final = ForkSafeLock()
+"""Of what the templates' calls were given: one, as it is held for moments."""
 _REMEMBERED_OPTIONS: Final = 1024
 _PER_CALL: Final = frozenset({"enabled", "vary"})
 _CHOOSE_STORE: Final = frozenset(
@@ -166,7 +168,6 @@ class TemplatePlaces:
         self._guessed: set[int] = set()
         self._scan: Scan | None = None
         self._given: dict[tuple[str, str], dict[str, object]] = {}
-        self._guard = ForkSafeLock()
 
     def resolve(self, given: Mapping[str, object], where: str) -> Resolved:
         """Return region and policy for a tag's options.
@@ -211,7 +212,7 @@ class TemplatePlaces:
 
         Where they are expressions, an invalidation cannot know them.
         """
-        with self._guard:
+        with _guard:
             known = fragment, repr(given)
             self._given.pop(known, None)
             if len(self._given) >= _REMEMBERED_OPTIONS:
@@ -319,7 +320,7 @@ class TemplatePlaces:
                 {**static, "region": name}
                 for name in self._known_settings(where).region_names()
             ]
-            with self._guard:
+            with _guard:
                 possible += [
                     {k: v for k, v in given.items() if k not in _PER_CALL}
                     for (name, _), given in self._given.items()
@@ -350,7 +351,7 @@ class TemplatePlaces:
         for option in _UNKNOWABLE:
             if option not in fragment.dynamic:
                 continue
-            with self._guard:
+            with _guard:
                 known = {name for name, _ in self._given}
             if fragment.name not in known:
                 raise OptionError(
