@@ -13,7 +13,6 @@ for, and by then the file may be newer than what runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from typing import Any
 from typing import Final
 
 from mako_cacheplug import keys
+from mako_cacheplug.digests import blake2b
 
 __all__ = ["identity", "ordered_settings", "own_uri"]
 
@@ -67,7 +67,7 @@ def identity(
         told if source is None else source, "\n".join(lines), *settings
     )
     data = whole.encode("utf-8", "surrogatepass")
-    return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
+    return keys.join(uri, blake2b(data, digest_size=16).hexdigest())
 
 
 def ordered_settings(template: Any) -> list[str]:

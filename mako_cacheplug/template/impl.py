@@ -9,7 +9,6 @@ import contextlib
 import importlib.metadata
 import logging
 import os
-import uuid
 from collections.abc import Callable
 from collections.abc import Collection
 from types import CodeType
@@ -601,7 +600,7 @@ def _read_own_part(template: Template) -> OwnPart:
     code = compiled_code(template)
     base = template.module._template_uri
     if not code:
-        told = identity(uri, uuid.uuid4().hex, "")
+        told = identity(uri, os.urandom(16).hex(), "")
         return OwnPart(told, uri, base, (), False)
     source, is_its_own = _source(template)
     told = identity(
