@@ -31,6 +31,8 @@ PLAIN = {
     "a cached page": '<%page cached="True" args="x=1"/>${x}',
     "an include": '<%include file="i.mako" args="x=1"/>',
     "what it inherits": '<%inherit file="b.mako"/>',
+    "another file": '<%namespace name="n" file="n.mako"/>${n.f()}',
+    "what is imported from it": '<%namespace file="n.mako" import="f"/>${f()}',
     "a def that is called with content": "<%def name='f()'>${caller.body()}"
     "</%def><%self:f>x</%self:f>",
     "assignments and loops": "<% y = x %>\n% for i in y:\n${loop.index}\n"
@@ -42,6 +44,8 @@ NOT_PLAIN = {
     "the context": "${context}",
     "what it is asked for": "${context['x']} ${context.get(x)}",
     "the context, handed on": "${f(context)}",
+    "a copy of it": "${f(context._clean_inheritance_tokens())}",
+    "its namespaces": "${context.namespaces}",
     "to a function called as Mako's": "${render_x(context)}",
     "to another's def": "${n.render_f(context)}<%def name='f()'>x</%def>",
     "between others": "${f(1, context, 2)}",

@@ -16,7 +16,8 @@ _DECORATOR: Final = re.compile(r"[\r\n][ \t\f]*@")
 
 # A word to begin with: the search goes from one to the next.
 _CONTEXT: Final = re.compile(
-    r"context(?<!\wcontext)(?!\w|\.get\('|\.namespaces\[\(__name__, name\)\]"
+    r"context(?<!\wcontext)(?!\w|\.get\('"
+    r"|\.namespaces\[\(__name__, (?:name|'\w+')\)\]"
     r"|\.(?:_locals|_pop_buffer|_pop_buffer_and_writer|_push_buffer"
     r"|_push_writer|caller_stack|write|writer)\b)"
 )
@@ -28,7 +29,7 @@ _HANDED: Final = re.compile(
     r"|_mako_(?:get_namespace|generate_namespaces)\("
     r"|runtime\._(?:include_file|inherit_from)\("
     r"|def _mako_inherit\(template, "
-    r"|runtime\.Namespace\('caller', "
+    r"|runtime\.(?:Namespace\('caller'|TemplateNamespace\('\w+'), "
     r"|lambda:__M_\w+\([^()]*\),  ?"
     r")"
 )
