@@ -39,6 +39,7 @@ from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.editions import running
+from mako_cacheplug.template.foreign import PluginImpl
 from mako_cacheplug.template.holes import BadDonutError
 from mako_cacheplug.template.holes import Ground
 from mako_cacheplug.template.holes import read_donut
@@ -50,7 +51,6 @@ from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
 from mako_cacheplug.template.needs import read_needs
 from mako_cacheplug.template.outline import outline
-from mako_cacheplug.template.places import PluginImpl
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.planning import Planner
