@@ -62,7 +62,7 @@ class Planner:
         """
         site = id(creator.__code__)
         try:
-            known = keys.token((site, kw))
+            known = f"{site} {keys.token(kw)}"
         except KeyTypeError:
             known = ""
         plan = edition.known.get(known)
