@@ -25,20 +25,19 @@ surrogates may stand.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
-import hmac
 import json
 import math
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import Final
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from mako_cacheplug import compression
+from mako_cacheplug.digests import blake2b
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
@@ -142,8 +141,7 @@ def _check_json(value: object) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class EntryCodec:
+class EntryCodec(NamedTuple):
     """Turns entries into payloads and back.  Immutable, safe in threads.
 
     :param secrets: keys that sign entries: the first signs, all of them
@@ -151,7 +149,10 @@ class EntryCodec:
         and signed entries are refused.
     """
 
-    secrets: tuple[bytes, ...] = dataclasses.field(default=(), repr=False)
+    secrets: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
     def encode(
         self, key: str, entry: CacheEntry, compress: int | None = None
@@ -255,6 +256,8 @@ class EntryCodec:
     def _verify(
         self, key: str, body: bytes | memoryview, check: bytes
     ) -> None:
+        import hmac  # it loads OpenSSL, and few sign
+
         for secret in self.secrets:
             if hmac.compare_digest(check, _signature(secret, key, body)):
                 return
@@ -267,11 +270,11 @@ def _key_crc(key: str) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _keyed(secret: bytes) -> hashlib.blake2b:
+def _keyed(secret: bytes) -> blake2b:
     # BLAKE2b takes keys of up to 64 bytes: longer ones are digested first.
     if len(secret) > 64:
-        secret = hashlib.blake2b(secret).digest()
-    return hashlib.blake2b(
+        secret = blake2b(secret).digest()
+    return blake2b(
         digest_size=_SIGNATURE_BYTES, key=secret, person=b"mako-cacheplug"
     )
 

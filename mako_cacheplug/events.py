@@ -6,7 +6,6 @@ event is made only if somebody hooked it.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import itertools
 import logging
@@ -43,8 +42,7 @@ class EventKind(enum.Enum):
     INVALIDATE = "invalidate"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CacheEvent:
+class CacheEvent(NamedTuple):
     """One thing that happened in a region."""
 
     kind: EventKind

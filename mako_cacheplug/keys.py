@@ -21,10 +21,8 @@ that can be in a key, as a rule which record it is and which version of it::
 from __future__ import annotations
 
 import datetime
-import decimal
 import enum
-import hashlib
-import uuid
+import sys
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +30,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from mako_cacheplug.digests import blake2b
 from mako_cacheplug.exceptions import KeyTypeError
 
 __all__ = ["join", "storage_key", "token", "tokens"]
@@ -55,7 +54,7 @@ def storage_key(logical: str) -> str:
     45 characters: ASCII letters, digits and a colon.
     """
     data = logical.encode("utf-8", "surrogatepass")
-    return _PREFIX + hashlib.blake2b(data, digest_size=20).hexdigest()
+    return _PREFIX + blake2b(data, digest_size=20).hexdigest()
 
 
 def token(value: object) -> str:
@@ -102,11 +101,21 @@ def _token(value: object) -> str:
         return tokenize(value)
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
+    unloaded = _UNLOADED.get(name)
+    if unloaded is not None and _is_there(kind):
+        _TOKENS[kind] = unloaded
+        return unloaded(value)
     if isinstance(value, enum.Enum):
         return "e" + join(name, value.name or _token(value.value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return "N" + join(name) + _many("(", value)
     return "o" + join(name) + _own_token(value, name)
+
+
+def _is_there(kind: type) -> bool:
+    """Tell whether *kind* is what is found by its name."""
+    module = sys.modules.get(kind.__module__)
+    return getattr(module, kind.__qualname__, None) is kind
 
 
 def _own_token(value: object, name: str) -> str:
@@ -189,6 +198,11 @@ _TOKENS: Final[dict[type, _Tokenizer]] = {
     datetime.datetime: _moment("M"),
     datetime.time: _moment("C"),
     datetime.timedelta: lambda value: f"P{value!r};",
-    decimal.Decimal: _printed("x"),
-    uuid.UUID: _printed("u"),
 }
+
+_UNLOADED: Final[dict[str, _Tokenizer]] = {
+    "decimal.Decimal": _printed("x"),
+    "uuid.UUID": _printed("u"),
+}
+"""Types of modules that most programs do without: they are entered above with
+the first value."""

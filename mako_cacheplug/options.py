@@ -7,9 +7,7 @@ no other; nothing below it sees a string that still wants interpreting.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
-import difflib
 import math
 import re
 import urllib.parse
@@ -18,6 +16,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
+from typing import NamedTuple
 from typing import TypeVar
 
 from mako_cacheplug.exceptions import OptionError
@@ -206,6 +205,8 @@ def secrets(value: object, option: str = "secret") -> tuple[bytes, ...]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or the known names if none is near."""
+    import difflib  # at an error: it takes a millisecond to load
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
@@ -213,8 +214,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
-@dataclasses.dataclass(frozen=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """The policy of one call: what the region does with one entry.
 
     Durations are seconds, ``math.inf`` is never.
@@ -261,7 +261,7 @@ class CallOptions:
         :param given: checked options, as from :func:`check_options`.
         """
         own = {k: v for k, v in given.items() if k in _CALL_OPTIONS}
-        return dataclasses.replace(self, **own) if own else self  # type: ignore[arg-type]  # checked by check_options
+        return self._replace(**own) if own else self  # type: ignore[arg-type]  # checked by check_options
 
 
 def _text(value: object, option: str) -> str:
@@ -384,8 +384,7 @@ def check_options(
     return checked
 
 
-@dataclasses.dataclass(frozen=True)
-class StoreURL:
+class StoreURL(NamedTuple):
     """A store as one string, taken apart.
 
     ``scheme://user:password@host:port,host:port/path?option=value``
@@ -404,7 +403,7 @@ class StoreURL:
     """The backend's options in the order of the URL."""
 
     user: str = ""
-    password: str = dataclasses.field(default="", repr=False)
+    password: str = ""
 
     @classmethod
     def parse(cls, text: str) -> StoreURL:
@@ -472,6 +471,9 @@ class StoreURL:
                 )
             found[name] = parsers[name](value, name)
         return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     def __str__(self) -> str:
         """Return the URL without its password, fit for a log."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -151,7 +150,7 @@ def store_url(
             url = StoreURL.parse(text)
             if bare is None and impl in (None, url.scheme):
                 if stronger_dir is not None and url.scheme == "file":
-                    url = dataclasses.replace(url, path="")
+                    url = url._replace(path="")
                 return _with_folder(url, folder)
         stronger_dir = stronger_dir or level.get("dir")
     impl = impl or default_impl
@@ -172,7 +171,7 @@ def _with_folder(url: StoreURL, folder: str | None) -> StoreURL:
             option="url",
             value=str(url),
         )
-    return dataclasses.replace(url, path=os.path.abspath(folder))
+    return url._replace(path=os.path.abspath(folder))
 
 
 def open_backend(url: StoreURL) -> CacheBackend:

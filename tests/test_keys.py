@@ -216,6 +216,14 @@ def test_what_cannot_be_told_apart_is_refused_by_its_type(
         keys.token(value)
 
 
+def test_a_type_that_pretends_to_be_a_librarys_is_refused() -> None:
+    pretender = type("UUID", (), {"__module__": "uuid"})
+    assert keys.token(uuid.UUID(int=1)) == keys.token(uuid.UUID(int=1))
+    for _ in range(2):
+        with pytest.raises(KeyTypeError):
+            keys.token(pretender())
+
+
 def test_the_refused_type_is_attached() -> None:
     with pytest.raises(KeyTypeError, match="OrderedDict") as caught:
         keys.token([collections.OrderedDict()])

@@ -24,6 +24,7 @@ FILES = (
     "test_library.py",
     "test_needs.py",
     "test_nesting.py",
+    "test_outline.py",
     "test_private_names.py",
     "test_programmatic.py",
     "test_scan.py",

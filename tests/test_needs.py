@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 from mako.template import Template
 
@@ -31,6 +33,28 @@ def needs(source: str) -> set[str]:
         ("${self.get_namespace('g.mako').f()}", {"g.mako"}),
         ('${local.include_file("g.mako", x=1)}', {"g.mako"}),
         ("${local.get_template(name)}", set()),
+        ('${local.get_template ("g.mako")}', {"g.mako"}),
+        ('<% x = (local.get_template\n ("g.mako")) %>', {"g.mako"}),
+        ('<% x = local.get_template(\n    "g.mako") %>', {"g.mako"}),
+        (
+            '<% x = [\nlocal.get_template("1"),\n'
+            'local.get_template(\n"2")] %>',
+            {"1", "2"},
+        ),
+        (
+            "<%\nx = runtime.Namespace(\n'x', context,\ntemplateuri='n')\n%>",
+            {"n"},
+        ),
+        (
+            "\n% if local.get_template('g.mako'):\n"
+            "<%include file='a.mako'/>\n% endif\n",
+            {"g.mako", "a.mako"},
+        ),
+        (
+            "<%inherit file=\"b.mako\"/>say get_template('x')"
+            "${'templateuri=' + x}",
+            {"b.mako"},
+        ),
         ('<%page cache_depends="a.mako  b.mako"/>', {"a.mako", "b.mako"}),
         ("<%page cache_depends='a.mako'/>", {"a.mako"}),
         (
@@ -95,3 +119,27 @@ def test_those_that_can_be_relative_to_an_heir(
 ) -> None:
     template = Template(source, uri="/t.mako", cache_impl="cacheplug")
     assert read_needs(template.code, source).of_others == expected
+
+
+def test_a_page_with_a_base_and_parts_is_not_parsed_as_a_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That would take as long as to make it."""
+    source = (
+        '<%inherit file="b"/><%namespace name="n" file="n" import="f"/>'
+        '<%def name="d(a)" cached="True">${a}<%include file="p"/></%def>'
+        "text (of some kind), ${d(1)} ${n.g()}"
+    )
+    code = Template(source, uri="/t.mako", cache_impl="cacheplug").code
+    parsed: list[str] = []
+    parse = ast.parse
+
+    def noted(text: str) -> ast.Module:
+        parsed.append(text)
+        return parse(text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", noted)
+        assert set(read_needs(code, source).named) == {"b", "n", "p"}
+    assert parsed
+    assert not any("\n" in text for text in parsed)

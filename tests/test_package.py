@@ -23,7 +23,7 @@ CORE = [
 ]
 
 LAYERS = [
-    {"exceptions", "entry", "forks"},
+    {"exceptions", "entry", "forks", "digests"},
     {"compression"},
     {"waiting", "lock", "events", "options", "codec", "copies", "keys", "api"},
     {"storage", "registry", "backends", "standing"},
@@ -100,6 +100,27 @@ def test_nothing_is_imported_but_the_library_and_markupsafe() -> None:
     packages = {name.partition(".")[0] for name in json.loads(found.stdout)}
     foreign = packages - sys.stdlib_module_names
     assert foreign == {"mako_cacheplug", "markupsafe"}
+
+
+@pytest.mark.parametrize(
+    "name", ["_hashlib", "dataclasses", "decimal", "difflib", "uuid"]
+)
+def test_what_few_need_is_not_imported(name: str) -> None:
+    """Each of them takes as long as a large module of this package.
+
+    By its name here, as Mako can have imported it for something else.
+    """
+    code = (
+        f"import sys, mako.template; sys.modules.pop({name!r}, None)\n"
+        f"import mako_cacheplug; print({name!r} in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "False"
 
 
 def imported(path: Path) -> set[str]:

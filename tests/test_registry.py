@@ -48,6 +48,26 @@ def _classes_anew() -> Any:
     registry.backend_class.cache_clear()
 
 
+def test_what_is_installed_is_looked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes as long as a tenth of a second where much is installed."""
+    asked: list[dict[str, str]] = []
+    find = importlib.metadata.entry_points
+
+    def noted(**kw: str) -> object:
+        asked.append(kw)
+        return find(**kw)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", noted)
+    registry._entry_points.cache_clear()
+    for number in range(9):
+        url = f"memory://?max_entries={1000 + number}"
+        registry.open_backend(StoreURL.parse(url))
+        assert not registry.is_backend("beaker")
+    assert asked == [{"group": registry.GROUP}]
+
+
 def test_an_uninstalled_plugin_names_its_distribution(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

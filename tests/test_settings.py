@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import pytest
+from mako.lookup import TemplateLookup
 
 from mako_cacheplug import CacheRegion
 from mako_cacheplug import configure_regions
 from mako_cacheplug import OptionError
 from mako_cacheplug.options import CallOptions
+from mako_cacheplug.options import StoreURL
+from mako_cacheplug.registry import close_backends
+from mako_cacheplug.registry import open_backend
 from mako_cacheplug.template.settings import ForeignImpl
 from mako_cacheplug.template.settings import Resolved
+from mako_cacheplug.template.settings import shared_settings
 from mako_cacheplug.template.settings import TemplateSettings
 
 
@@ -239,3 +245,82 @@ def test_another_plugins_name_is_handed_over_with_what_is_its() -> None:
 def test_our_own_names_in_makos_group_are_no_other_plugin(name: str) -> None:
     found = resolve({"impl": name})
     assert type(found.region.backend).__name__ == "MemoryBackend"
+
+
+# -- what templates share ----------------------------------------------------
+
+
+def shared(args: dict[str, object]) -> TemplateSettings:
+    return shared_settings(args, "memory", None)
+
+
+def test_templates_with_the_same_options_share_settings() -> None:
+    args = {"timeout": "5m", "regions": {"r": {"timeout": 1}}}
+    settings = shared(args)
+    assert shared(copy.deepcopy(args)) is settings
+    assert shared({**args, "timeout": 300}) is not settings
+    assert shared_settings(args, "file", None) is not settings
+    assert shared_settings(args, "memory", "/d") is not settings
+
+
+def test_a_thousand_templates_of_a_lookup_resolve_their_options_once() -> None:
+    source = '<%def name="f()" cached="True" cache_timeout="61">x</%def>${f()}'
+    lookup = TemplateLookup(
+        cache_impl="cacheplug", cache_args={"namespace": "a thousand"}
+    )
+    found = set()
+    for number in range(1000):
+        lookup.put_string(f"/{number}", source)
+        template = lookup.get_template(f"/{number}")
+        assert template.render() == "x"
+        resolved = template.cache.impl._places.resolve({"timeout": 61}, "")
+        found.add(id(resolved.options))
+    assert len(found) == 1
+
+
+def test_what_is_done_to_one_s_arguments_is_not_done_to_another_s() -> None:
+    one: dict[str, Any] = {"regions": {"r": {"timeout": 1}}}
+    other = copy.deepcopy(one)
+    assert shared(one).resolve({"region": "r"}, "").call.timeout == 1
+    one["regions"]["r"]["timeout"] = 2
+    assert shared(one).resolve({"region": "r"}, "").call.timeout == 2
+    assert shared(other).resolve({"region": "r"}, "").call.timeout == 1
+
+
+def test_options_of_another_type_are_other_options() -> None:
+    with pytest.raises(OptionError):
+        shared({"timeout": True})
+    assert shared({"timeout": 1}).resolve({}, "").call.timeout == 1
+    with pytest.raises(OptionError):
+        shared({"timeout": True})
+    settings = shared({})
+    assert settings.resolve({"timeout": 1}, "").call.timeout == 1
+    with pytest.raises(OptionError):
+        settings.resolve({"timeout": True}, "")
+
+
+def test_a_region_object_belongs_to_who_gave_it() -> None:
+    regions = [CacheRegion("memory://?max_entries=1") for _ in range(2)]
+    for region in regions * 2:
+        settings = shared({"regions": {"r": region}})
+        assert settings.resolve({"region": "r"}, "").region is region
+
+
+def test_a_region_of_the_code_can_become_another() -> None:
+    settings = shared({"region": "changing"})
+    for seconds in (1, 2):
+        configure_regions({"changing": {"timeout": seconds}})
+        assert settings.resolve({}, "").call.timeout == seconds
+        # With a store of its own it keeps the region's other options.
+        own = settings.resolve({"url": "memory://?max_entries=2"}, "")
+        assert own.call.timeout == seconds
+
+
+def test_a_store_that_was_closed_is_opened_anew() -> None:
+    settings = shared({})
+    before = settings.resolve({}, "").region
+    assert settings.resolve({}, "").region is before
+    close_backends()
+    after = settings.resolve({}, "").region
+    assert after.backend is not before.backend
+    assert after.backend is open_backend(StoreURL("memory"))

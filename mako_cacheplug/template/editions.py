@@ -249,6 +249,8 @@ class Editions:
         :return: the uris of the templates whose edits are noticed, and a
             function that tells whether none of them has been edited since.
         """
+        if edition is self.only and not with_heirs:
+            return (), _unedited
         library = self._library_in(context, self._template)
         versions = [edition.version]
         uris = {*edition.version.members}
@@ -272,6 +274,11 @@ class Editions:
             )
 
         return uris, is_unedited
+
+
+def _unedited() -> bool:
+    """Tell of what needs no other template that none has been edited."""
+    return True
 
 
 def _chain(context: Any) -> Iterator[Template]:

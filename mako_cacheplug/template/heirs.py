@@ -41,8 +41,11 @@ _HARMLESS: Final = frozenset(
 _NAMESPACES: Final = "_mako_generate_namespaces"
 _IMPORTED: Final = "_import_ns"
 _GET_NAMESPACE: Final = "_mako_get_namespace"
-_HANDED: Final = ("render_", "__M_", _GET_NAMESPACE)
-"""Functions of the module that are handed the context, and are read too."""
+_RENDERS: Final = "render_"
+"""What Mako makes of a tag begins so, and an author's function can."""
+
+_CACHED: Final = "__M_"
+"""What a cached function has been renamed to begins so."""
 
 
 class HeirUse:
@@ -58,6 +61,14 @@ class HeirUse:
         self._found_by = self.names | _from_python(module)
         self._functions: dict[str, list[ast.FunctionDef]] = {}
         self._collect(module, "")
+        # These are handed the context, and are read too.
+        self._handed = {_GET_NAMESPACE} | {
+            function.name
+            for function in module.body
+            if isinstance(function, ast.FunctionDef)
+            and function.name.startswith(_RENDERS)
+            and [one.arg for one in function.args.args][:1] == ["context"]
+        }
 
     def _collect(self, node: ast.AST, path: str) -> None:
         for child in ast.iter_child_nodes(node):
@@ -84,7 +95,7 @@ class HeirUse:
                 continue
             seen.add(path)
             for function in self._functions[path]:
-                reader = _Reader(self._found_by)
+                reader = _Reader(self._found_by, self._handed)
                 if function.decorator_list:
                     return True  # A decorator is handed the context.
                 reader.visit(function)
@@ -156,15 +167,18 @@ def _from_python(module: ast.Module) -> set[str]:
 class _Reader(ast.NodeVisitor):
     """Reads one function, with those inside it."""
 
-    def __init__(self, found_by: Collection[str]) -> None:
+    def __init__(
+        self, found_by: Collection[str], handed: Collection[str]
+    ) -> None:
         self.found = False
         self._found_by = found_by
+        self._handed = handed
         self.names: set[str] = set()
 
     def visit_Name(self, node: ast.Name) -> None:  # ast's name
         if node.id in self._found_by or node.id == "context":
             self.found = True
-        self.names.add(node.id.removeprefix("__M_"))
+        self.names.add(node.id.removeprefix(_CACHED))
         self.names.add(node.id)
 
     def visit_Constant(self, node: ast.Constant) -> None:  # ast's name
@@ -191,7 +205,8 @@ class _Reader(ast.NodeVisitor):
         function = node.func
         handed = False
         if isinstance(function, ast.Name):
-            handed = function.id.startswith(_HANDED)
+            name = function.id
+            handed = name.startswith(_CACHED) or name in self._handed
             self.visit(function)
         elif isinstance(function, ast.Attribute):
             called = ast.unparse(function)

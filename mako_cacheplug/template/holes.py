@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
-import secrets
 from collections.abc import Callable
 from collections.abc import Collection
 from types import FunctionType
@@ -138,7 +138,7 @@ class Ground:
 
     def add(self, found: Hole) -> str:
         """Return the mark to write for a hole."""
-        self._mark = self._mark or secrets.token_hex(16)
+        self._mark = self._mark or os.urandom(16).hex()
         self._holes.append(found)
         return f"\x02{self._mark}:{len(self._holes) - 1}\x03"
 

@@ -13,7 +13,6 @@ for, and by then the file may be newer than what runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from typing import Any
 from typing import Final
 
 from mako_cacheplug import keys
+from mako_cacheplug.digests import blake2b
 
 __all__ = ["identity", "ordered_settings", "own_uri"]
 
@@ -32,8 +32,12 @@ _CIRCUMSTANCES: Final = re.compile(
     re.MULTILINE,
 )
 # Mako names a namespace without a name after its address.
-_ADDRESS: Final = re.compile(r"__anon_0x[0-9a-f]+")
-_METADATA: Final = re.compile(r'"""\n__M_BEGIN_METADATA.*', re.DOTALL)
+_ADDRESS: Final = "__anon_0x"
+_ANONYMOUS: Final = re.compile(_ADDRESS + "[0-9a-f]+")
+_HEAD_END: Final = "\n_exports = "
+_METADATA: Final = '"""\n__M_BEGIN_METADATA'
+# What Mako writes in one line in any order: the names in a set.
+_SET: Final = "__M_dict_builtin("
 _BETWEEN_WORDS: Final = re.compile(r"[\s,()\[\]{}]+")
 
 
@@ -44,19 +48,26 @@ def identity(
 
     :param uri: as from :func:`own_uri`.
     :param source: what the author wrote; ``None`` if that is not known.
-    :param code: the module that Mako generated; the order of its words does
+    :param code: the module that Mako generated; the order of its lines does
         not count, unless it is all that there is: then another process may
         have another text for the same template.
     :param settings: as from :func:`ordered_settings`.
     """
-    told = _METADATA.sub("", _CIRCUMSTANCES.sub("", code))
-    told = _ADDRESS.sub("__anon", told)
-    words = sorted(_BETWEEN_WORDS.split(told))
+    told = code.partition(_METADATA)[0]
+    head, exports, body = told.partition(_HEAD_END)
+    told = _CIRCUMSTANCES.sub("", head) + exports + body
+    if _ADDRESS in told:
+        told = _ANONYMOUS.sub("__anon", told)
+    lines = [
+        " ".join(sorted(_BETWEEN_WORDS.split(line))) if _SET in line else line
+        for line in told.split("\n")
+    ]
+    lines.sort()
     whole = keys.join(
-        told if source is None else source, " ".join(words), *settings
+        told if source is None else source, "\n".join(lines), *settings
     )
     data = whole.encode("utf-8", "surrogatepass")
-    return keys.join(uri, hashlib.blake2b(data, digest_size=16).hexdigest())
+    return keys.join(uri, blake2b(data, digest_size=16).hexdigest())
 
 
 def ordered_settings(template: Any) -> list[str]:
@@ -68,8 +79,9 @@ def ordered_settings(template: Any) -> list[str]:
     """
     told: list[str] = []
     for name in ("default_filters", "buffer_filters", "imports"):
-        given = [_text(one) for one in getattr(template, name, None) or ()]
-        told.append(keys.join(name, *given))
+        given = getattr(template, name, None)
+        if given:
+            told.append(keys.join(name, *map(_text, given)))
     return told
 
 

@@ -9,7 +9,6 @@ import contextlib
 import importlib.metadata
 import logging
 import os
-import uuid
 from collections.abc import Callable
 from collections.abc import Collection
 from types import CodeType
@@ -40,6 +39,7 @@ from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.editions import running
+from mako_cacheplug.template.foreign import PluginImpl
 from mako_cacheplug.template.holes import BadDonutError
 from mako_cacheplug.template.holes import Ground
 from mako_cacheplug.template.holes import read_donut
@@ -50,14 +50,14 @@ from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.template.library import OwnPart
 from mako_cacheplug.template.needs import read_needs
-from mako_cacheplug.template.places import PluginImpl
+from mako_cacheplug.template.outline import outline
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.planning import Planner
 from mako_cacheplug.template.programmatic import ProgrammaticAPI
 from mako_cacheplug.template.scan import DEFNAME
 from mako_cacheplug.template.settings import ForeignImpl
-from mako_cacheplug.template.settings import TemplateSettings
+from mako_cacheplug.template.settings import shared_settings
 
 __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 
@@ -99,12 +99,12 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             family,
             lambda: self._editions.alone().version.identity,
             lambda: compiled_code(template),
-            lambda: TemplateSettings(
+            lambda: shared_settings(
                 template.cache_args, self.default_impl, _default_dir(template)
             ),
             self._load_plugin,
         )
-        self._planner = Planner(self._places, family, self._run)
+        self._planner = Planner(self._places, family, own.outline, self._run)
         self._said: set[str] = set()
         # Mako freezes a def's options at its first call and drops the def's
         # name on the way here.  On this one object it no longer does.
@@ -600,13 +600,14 @@ def _read_own_part(template: Template) -> OwnPart:
     code = compiled_code(template)
     base = template.module._template_uri
     if not code:
-        told = identity(uri, uuid.uuid4().hex, "")
+        told = identity(uri, os.urandom(16).hex(), "")
         return OwnPart(told, uri, base, (), False)
     source, is_its_own = _source(template)
     told = identity(
         uri, source if is_its_own else None, code, ordered_settings(template)
     )
-    return OwnPart(told, uri, base, *read_needs(code, source))
+    needs = read_needs(code, source)
+    return OwnPart(told, uri, base, *needs, outline(code))
 
 
 def _source(template: Template) -> tuple[str, bool]:

@@ -9,7 +9,6 @@ edited.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
 from collections import deque
@@ -22,6 +21,8 @@ from typing import Final
 from typing import NamedTuple
 
 from mako_cacheplug import keys
+from mako_cacheplug.digests import blake2b
+from mako_cacheplug.template.outline import Outline
 
 __all__ = ["Library", "OwnPart", "Version"]
 
@@ -52,6 +53,9 @@ class OwnPart(NamedTuple):
     of_others: tuple[str, ...] = ()
     """Those of *needs* that can be relative to a template that needs this
     one."""
+
+    outline: Outline = Outline()
+    """What its module tells without being parsed."""
 
 
 class Version(NamedTuple):
@@ -158,7 +162,7 @@ class Library:
         told = [keys.join(*pair) for pair in sorted(members.items())]
         told += [keys.join("", one) for one in sorted({*unfound})]
         text = "".join([own.identity, *told]).encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(text, digest_size=16).hexdigest()
+        digest = blake2b(text, digest_size=16).hexdigest()
         identity = keys.join(own.uri, digest)
         return Version(identity, members, known_as, is_open)
 

@@ -33,12 +33,22 @@ _OWN: Final = ("local", "runtime")
 
 _INHERITS: Final = "_inherit_from"
 
-_ANY: Final = re.compile(
-    "|".join([*(rf"{name}\(" for name in _BY_POSITION), f"{_BY_KEYWORD}="])
+# The shorter ones are found in the longer ones too.
+_ANY: Final = (
+    "include_file",
+    "_inherit_from",
+    "get_namespace",
+    "get_template",
+    _BY_KEYWORD,
 )
+_MENTION: Final = re.compile("|".join(_ANY))
 
+_MAKOS_OWN: Final = "def _mako_get_namespace("
+"""A line that is none of the author's calls, in modules with namespaces."""
+
+_DEPENDS: Final = "cache_depends"
 _DECLARED: Final = re.compile(
-    r"""\bcache_depends\s*=\s*(?:"([^"$]*)"|'([^'$]*)')"""
+    rf"""\b{_DEPENDS}\s*=\s*(?:"([^"$]*)"|'([^'$]*)')"""
 )
 
 
@@ -66,22 +76,61 @@ def read_needs(code: str, source: str) -> Needs:
     found: dict[str, None] = {}
     of_others: dict[str, None] = {}
     is_open = False
-    if _ANY.search(code):
-        for node in ast.walk(parse(code)):
-            if isinstance(node, ast.Call):
-                target = _target(node)
-                if target is None:
-                    continue
-                uri = _literal(target)
-                if uri:
-                    found[uri] = None
-                    if not _is_own(node):
-                        of_others[uri] = None
-                elif uri is None and _is_for_all(node):
-                    is_open = True
-    for match in _DECLARED.finditer(source):
-        found.update(dict.fromkeys((match[1] or match[2] or "").split()))
+    for call in _calls(code):
+        target = _target(call)
+        if target is None:
+            continue
+        uri = _literal(target)
+        if uri:
+            found[uri] = None
+            if not _is_own(call):
+                of_others[uri] = None
+        elif uri is None and _is_for_all(call):
+            is_open = True
+    if _DEPENDS in source:
+        for match in _DECLARED.finditer(source):
+            found.update(dict.fromkeys((match[1] or match[2] or "").split()))
     return Needs(tuple(found), is_open, tuple(of_others))
+
+
+def _calls(code: str) -> list[ast.Call]:
+    """Return the calls in a module, at least all that can name a template.
+
+    To parse it takes as long as Mako took to make it.  Most name none, and in
+    most others each call stands in a line that can be parsed by itself.
+    """
+    if not any(map(code.__contains__, _ANY)):
+        return []
+    found: list[ast.Call] = []
+    for line in code.split("\n"):
+        mentions = len(_MENTION.findall(line))
+        if not mentions or line.startswith(_MAKOS_OWN):
+            continue
+        try:
+            calls = _calls_in(parse(line.strip()))
+        except SyntaxError:
+            return _calls_in(parse(code))
+        if sum(map(_mentions, calls)) != mentions:
+            # One is in a text, or in a part of a call of several lines.
+            return _calls_in(parse(code))
+        found += calls
+    return found
+
+
+def _calls_in(module: ast.Module) -> list[ast.Call]:
+    return [one for one in ast.walk(module) if isinstance(one, ast.Call)]
+
+
+def _mentions(call: ast.Call) -> int:
+    """Return how often its text, but for its arguments', is looked for."""
+    function = call.func
+    name = ""
+    if isinstance(function, ast.Attribute):
+        name = function.attr
+    elif isinstance(function, ast.Name):
+        name = function.id
+    keywords = [one for one in call.keywords if one.arg == _BY_KEYWORD]
+    return name.endswith(tuple(_BY_POSITION)) + len(keywords)
 
 
 def _target(call: ast.Call) -> ast.expr | None:

@@ -14,20 +14,19 @@ from collections.abc import Mapping
 from typing import Any
 from typing import Final
 from typing import NamedTuple
-from typing import Protocol
 
 from mako_cacheplug import keys
 from mako_cacheplug import options
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.forks import ForkSafeLock
-from mako_cacheplug.labels import LabelVersions
-from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.regions import region_names
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.template import plan as plans
+from mako_cacheplug.template.foreign import ForeignPlace
+from mako_cacheplug.template.foreign import PluginImpl
 from mako_cacheplug.template.scan import Fragment
 from mako_cacheplug.template.scan import Scan
 from mako_cacheplug.template.scan import scan
@@ -35,9 +34,13 @@ from mako_cacheplug.template.settings import ForeignImpl
 from mako_cacheplug.template.settings import Resolved
 from mako_cacheplug.template.settings import TemplateSettings
 
-__all__ = ["ForeignPlace", "Place", "PluginImpl", "TemplatePlaces"]
+__all__ = ["Place", "TemplatePlaces"]
 
 _ABSENT: Final = object()
+
+_guard: Final = ForkSafeLock()
+"""Of what the templates' calls were given: one, as it is held for moments."""
+
 _REMEMBERED_OPTIONS: Final = 1024
 _PER_CALL: Final = frozenset({"enabled", "vary"})
 _CHOOSE_STORE: Final = frozenset(
@@ -45,20 +48,6 @@ _CHOOSE_STORE: Final = frozenset(
 )
 _UNKNOWABLE: Final = ("namespace", "url", "dir")
 """Of these, those whose values cannot be tried one by one."""
-
-
-class PluginImpl(Protocol):
-    """What is needed of another plugin's ``CacheImpl``."""
-
-    pass_context: bool
-
-    def get_or_create(
-        self, key: Any, creation_function: Any, **kw: Any
-    ) -> Any:
-        """As in Mako."""
-
-    def invalidate(self, key: Any, **kw: Any) -> None:
-        """As in Mako."""
 
 
 class Place(NamedTuple):
@@ -69,64 +58,6 @@ class Place(NamedTuple):
     key: str
     label: str
     """The label of all variants of this key."""
-
-
-class ForeignPlace(NamedTuple):
-    """Another plugin's impl, and the options to hand to it."""
-
-    impl: PluginImpl
-    options: dict[str, object]
-
-    def get_or_create(
-        self, key: object, creator: Callable[[], object]
-    ) -> object:
-        """Return what the plugin has, or what *creator* makes.
-
-        The plugin stores whatever it is given, and knows nothing of holes
-        and ``nocache()``.  What must not be stored goes past it: a creator
-        that raises stores nothing in any cache.
-        """
-        own = object()
-
-        def create() -> object:
-            with Creation(_NoLabels(), "") as creation:
-                shown = creator()
-            if creation.is_storable:
-                return shown
-            raise _NotStored(own, shown)
-
-        try:
-            return self.impl.get_or_create(key, create, **self.options)
-        except _NotStored as past:
-            if past.owner is not own:
-                raise
-            return past.shown
-
-
-class _NotStored(Exception):  # noqa: N818  # no error: it carries a value
-    """What a creator made and no plugin may store.
-
-    :param owner: who raises it, and catches it.
-    :param shown: what the creator made.
-    """
-
-    def __init__(self, owner: object, shown: object):
-        super().__init__("not to be stored")
-        self.owner = owner
-        self.shown = shown
-
-
-class _NoLabels(LabelVersions):
-    """Of what another plugin stores: no label of ours can reach it."""
-
-    def __init__(self) -> None:
-        pass
-
-    def are_those_of(self, other: LabelVersions) -> bool:
-        return True
-
-    def current(self, labels: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        return ()
 
 
 class TemplatePlaces:
@@ -166,7 +97,6 @@ class TemplatePlaces:
         self._guessed: set[int] = set()
         self._scan: Scan | None = None
         self._given: dict[tuple[str, str], dict[str, object]] = {}
-        self._guard = ForkSafeLock()
 
     def resolve(self, given: Mapping[str, object], where: str) -> Resolved:
         """Return region and policy for a tag's options.
@@ -211,7 +141,7 @@ class TemplatePlaces:
 
         Where they are expressions, an invalidation cannot know them.
         """
-        with self._guard:
+        with _guard:
             known = fragment, repr(given)
             self._given.pop(known, None)
             if len(self._given) >= _REMEMBERED_OPTIONS:
@@ -319,7 +249,7 @@ class TemplatePlaces:
                 {**static, "region": name}
                 for name in self._known_settings(where).region_names()
             ]
-            with self._guard:
+            with _guard:
                 possible += [
                     {k: v for k, v in given.items() if k not in _PER_CALL}
                     for (name, _), given in self._given.items()
@@ -350,7 +280,7 @@ class TemplatePlaces:
         for option in _UNKNOWABLE:
             if option not in fragment.dynamic:
                 continue
-            with self._guard:
+            with _guard:
                 known = {name for name, _ in self._given}
             if fragment.name not in known:
                 raise OptionError(
@@ -480,11 +410,6 @@ class TemplatePlaces:
     def _resolve_ours(self, given: Mapping[str, object], where: str) -> None:
         with contextlib.suppress(ForeignImpl):
             self.resolve(given, where)
-
-    @property
-    def code(self) -> str:
-        """The module that Mako generated."""
-        return self._code()
 
     def scanned(self) -> Scan:
         """Return what is in the template's module."""

@@ -110,7 +110,7 @@ class FragmentPlan:
         self.region = region
         self.tag_labels = tuple(map(region.tag_label, call.tags))
         self._known_tags: dict[str, tuple[str, ...]] = {}
-        self.call = call.replace({"tags": ()})
+        self.call = call.replace({"tags": ()}) if call.tags else call
         self.prefix = fragment_prefix(region, identity, name)
         self.label = variants_label(region, family, name)
         self.is_heirs: bool | None = None
@@ -389,12 +389,17 @@ def uses_caller(creator: FunctionType) -> bool:
 
 
 def _mentions(code: CodeType, name: str) -> bool:
-    known = (code.co_names, code.co_varnames, code.co_freevars, code.co_consts)
-    return any(name in names for names in known) or any(
-        _mentions(constant, name)
-        for constant in code.co_consts
-        if isinstance(constant, CodeType)
-    )
+    if (
+        name in code.co_names
+        or name in code.co_varnames
+        or name in code.co_freevars
+        or name in code.co_consts
+    ):
+        return True
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType) and _mentions(constant, name):
+            return True
+    return False
 
 
 def _content(cell: CellType) -> object:

@@ -11,14 +11,13 @@ from mako_cacheplug import keys
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.template.editions import Edition
+from mako_cacheplug.template.outline import Outline
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import argument_cells
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import uses_caller
 from mako_cacheplug.template.scan import Around
-from mako_cacheplug.template.scan import calls_without_key
 from mako_cacheplug.template.scan import fragment_name
-from mako_cacheplug.template.scan import is_plain
 
 __all__ = ["Planner"]
 
@@ -30,6 +29,7 @@ class Planner:
 
     :param places: what the template caches, and where.
     :param family: what it is in all its versions.
+    :param outline: what its module tells without being parsed.
     :param run: runs a fragment's creator.
     """
 
@@ -37,10 +37,12 @@ class Planner:
         self,
         places: TemplatePlaces,
         family: str,
+        outline: Outline,
         run: Callable[[Creation, Callable[[], object]], Any],
     ):
         self._places = places
         self._family = family
+        self._outline = outline
         self._run = run
 
     def find(
@@ -60,7 +62,7 @@ class Planner:
         """
         site = id(creator.__code__)
         try:
-            known = keys.token((site, kw))
+            known = f"{site} {keys.token(kw)}"
         except KeyTypeError:
             known = ""
         plan = edition.known.get(known)
@@ -86,7 +88,7 @@ class Planner:
         name = path = fragment_name(creator.__qualname__)
         around, takes_content = Around(), uses_caller(creator)
         if self._is_plain(path, creator):
-            has_key = not calls_without_key(places.code, defname)
+            has_key = defname not in self._outline.asked_by_name
         else:
             scanned = places.scanned()
             name = scanned.name_at(name, creator.__code__.co_firstlineno)
@@ -114,10 +116,10 @@ class Planner:
     def _is_plain(self, path: str, creator: FunctionType) -> bool:
         """Tell whether a fragment's own function tells all of it."""
         return (
-            "." not in path
+            self._outline.is_plain
+            and "." not in path
             and (
                 path == "render_body"
                 or "pageargs" not in creator.__code__.co_freevars
             )
-            and is_plain(self._places.code)
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import re
 import time
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -167,40 +166,6 @@ class Scan(NamedTuple):
             },
             _given_by_mako(name, self.blocks),
         )
-
-
-# What Mako's own code does with the context.
-_USUAL: Final = re.compile(
-    r"\bcontext\.(?:_locals|_pop_buffer|_pop_buffer_and_writer|_push_buffer"
-    r"|_push_writer|caller_stack|write|writer)\b"
-    r"|\bcontext\.get\('"
-    r"|\b(?:render|__M)_\w+\(context\b"
-    r"|\b_mako_(?:get_namespace|generate_namespaces)\(context\b"
-    r"|\bruntime\._(?:include_file|inherit_from)\(context\b"
-    r"|\bdef _mako_inherit\(template, context\)"
-    r"|,  ?context, "
-)
-_UNUSUAL: Final = re.compile(r"\bcontext\b|@|ModuleNamespace|make_namespace")
-
-
-def is_plain(code: str) -> bool:
-    """Tell whether a generated module does nothing that wants a closer look.
-
-    Without parsing it, as most are: it hands the context to nobody, and has
-    no decorators and no namespaces of Python's or its own.
-
-    :param code: the module's text.
-    """
-    return _UNUSUAL.search(_USUAL.sub("", code)) is None
-
-
-def calls_without_key(code: str, defname: str) -> bool:
-    """Tell whether a module asks for a fragment by the key that Mako gives.
-
-    :param code: the module's text.
-    :param defname: the fragment's own function.
-    """
-    return f"{_CALL}({defname!r}, " in code
 
 
 def fragment_name(qualname: str) -> str:

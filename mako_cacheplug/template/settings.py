@@ -6,24 +6,29 @@ named region, ``cache_args``, the default.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
 from typing import NamedTuple
+from typing import TypeVar
 
+from mako_cacheplug import keys
 from mako_cacheplug import options
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.options import CallOptions
+from mako_cacheplug.options import StoreURL
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.regions import get_region
 from mako_cacheplug.registry import is_backend
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.registry import store_url
 
-__all__ = ["ForeignImpl", "Resolved", "TemplateSettings"]
+__all__ = ["ForeignImpl", "Resolved", "TemplateSettings", "shared_settings"]
 
 _OTHER_REGION: Final = options.STORE_ONLY | {"namespace", "secret"}
 """Options on a tag that make another region of the one it names."""
@@ -34,6 +39,12 @@ _regions: Final[
 ] = weakref.WeakKeyDictionary()
 """The regions that templates share: a thousand of them, one set of
 counters, one pool."""
+
+_MOST_KNOWN: Final = 256
+
+_V = TypeVar("_V")
+
+_settings: Final[dict[str, TemplateSettings]] = {}
 
 
 class ForeignImpl(Exception):  # noqa: N818  # no error: it carries a choice
@@ -58,6 +69,30 @@ class Resolved(NamedTuple):
     """The checked options of tag, page and ``cache_args``."""
 
 
+def shared_settings(
+    cache_args: Mapping[str, object],
+    default_impl: str,
+    default_dir: str | None,
+) -> TemplateSettings:
+    """Return the settings of all templates that have the same options.
+
+    Parameters and errors are those of :class:`TemplateSettings`.
+    """
+    try:
+        known = keys.tokens((cache_args, default_impl, default_dir))
+    except KeyTypeError:  # such as an object of the application's
+        return TemplateSettings(cache_args, default_impl, default_dir)
+    settings = _settings.get(known)
+    if settings is None:
+        # A copy: what is done to the arguments of one lookup later is not
+        # done to another's.
+        settings = TemplateSettings(
+            copy.deepcopy(cache_args), default_impl, default_dir
+        )
+        _keep(_settings, known, settings)
+    return settings
+
+
 class TemplateSettings:
     """The options of one template.
 
@@ -80,6 +115,7 @@ class TemplateSettings:
         self._named: Mapping[str, object] = self._own.get("regions", {})
         self._default_impl = default_impl
         self._default_dir = default_dir
+        self._resolved: dict[str, tuple[Resolved, StoreURL]] = {}
         self._checked: dict[str, dict[str, Any]] = {}
         # All of them now: a typing error in a region that is used once a
         # year should not wait for that day.
@@ -100,6 +136,28 @@ class TemplateSettings:
         :raises OptionError: for an unknown or wrong option or region.
         :raises ForeignImpl: if the store is not one of ours.
         """
+        try:
+            known = keys.token(given)
+        except KeyTypeError:
+            return self._resolve(given, where)[0]
+        if known in self._resolved:
+            resolved, url = self._resolved[known]
+            # A store that has been closed since is opened anew.
+            if open_backend(url) is resolved.region.backend:
+                return resolved
+        resolved, found = self._resolve(given, where)
+        if found is not None:
+            _keep(self._resolved, known, (resolved, found))
+        return resolved
+
+    def _resolve(
+        self, given: Mapping[str, object], where: str
+    ) -> tuple[Resolved, StoreURL | None]:
+        """Return what :meth:`resolve` does, and which store that is.
+
+        ``None`` in its place where a region of the code decides: its name
+        can be another's tomorrow.
+        """
         own = self._own
         given = _without_prefix(given)
         name = given.get("region") or own.get("region")
@@ -108,15 +166,18 @@ class TemplateSettings:
         tag = options.check_options(given, where)
         levels: list[Mapping[str, Any]] = [tag]
         backend: CacheBackend | None = None
+        url: StoreURL | None = None
+        is_given = False
         if name is not None:
             region = self._region(str(name), where)
             if not isinstance(region, CacheRegion):
                 levels.append(region)
             elif not tag.keys() & _OTHER_REGION:
                 call = region.options.replace(tag)
-                return Resolved(region, call, {**own, **tag})
+                return Resolved(region, call, {**own, **tag}), None
             else:
                 levels.append(region.given)
+                is_given = True
                 if not tag.keys() & options.STORE_ONLY:
                     backend = region.backend
         levels.append(own)
@@ -134,7 +195,8 @@ class TemplateSettings:
             k: merged[k] for k in ("namespace", "secret") if k in merged
         }
         region = _shared_region(backend, str(name), kept)
-        return Resolved(region, CallOptions().replace(merged), merged)
+        resolved = Resolved(region, CallOptions().replace(merged), merged)
+        return resolved, None if is_given else url
 
     def region_names(self) -> list[str]:
         """Return the names of the regions in ``cache_args`` that are ours.
@@ -194,6 +256,13 @@ class TemplateSettings:
             value=region,
             where="cache_args",
         )
+
+
+def _keep(known: dict[str, _V], key: str, value: _V) -> None:
+    """Enter *value* in what may grow with the values of expressions."""
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = value
 
 
 def _without_prefix(given: Mapping[str, object]) -> dict[str, object]:

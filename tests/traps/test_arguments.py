@@ -277,8 +277,13 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         uri: str = context["local"].uri
         return uri
 
+    def which(context: Any) -> str:
+        uri: str = context["self"].uri
+        return uri
+
     made = ModuleType("shown_in_templates")
     vars(made).update(show=show, where=where)
+    vars(made).update(render_shown=show, render_which=which)
     monkeypatch.setitem(sys.modules, made.__name__, made)
     return made
 
@@ -295,6 +300,19 @@ SHOWN = {
         "${show()}",
     ),
     "one that is handed the context": ("", "${given(context)}"),
+    "one that is handed it between others": (
+        "<%! around = lambda a, context, b: context['caller'].body() %>",
+        "${around(1, context, 2) and ''}",
+    ),
+    "one that is called as Mako calls its own": (
+        "<%! from shown_in_templates import render_shown %>",
+        "${render_shown(context)}",
+    ),
+    "one in the template that is called so": (
+        "<%!\ndef render_shown(context):\n"
+        "    context.get('caller').body()\n    return ''\n%>",
+        "${render_shown(context)}",
+    ),
 }
 
 
@@ -323,13 +341,20 @@ def test_what_shows_nothing_of_its_caller_is_cached_with_content(
     assert template.render(tick=Ticks()) == "1g1g"
 
 
+IMPORTED = "<%! from shown_in_templates import render_which %>"
+
+
+@pytest.mark.parametrize(
+    ("before", "shows"),
+    [(NAMESPACE, "${m.where()}"), (IMPORTED, "${render_which(context)}")],
+)
 def test_a_module_s_function_finds_the_heir_in_the_context(
-    url: str, module: ModuleType
+    before: str, shows: str, url: str, module: ModuleType
 ) -> None:
     lookup = site(
         {
-            "/base.html": f'{NAMESPACE}<%def name="f()" cached="True">'
-            "${m.where()}</%def>${f()}",
+            "/base.html": f'{before}<%def name="f()" cached="True">'
+            f"{shows}</%def>${{f()}}",
             "/1.html": '<%inherit file="/base.html"/>',
             "/2.html": '<%inherit file="/base.html"/>',
         },

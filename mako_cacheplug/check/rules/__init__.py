@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mako_cacheplug.check.rule import Rule
+from mako_cacheplug.check.rules import arguments
 from mako_cacheplug.check.rules import content
 from mako_cacheplug.check.rules import dependencies
 from mako_cacheplug.check.rules import files
@@ -18,6 +19,7 @@ __all__ = ["RULES", "find"]
 RULES: Final[tuple[Rule, ...]] = (
     *files.RULES,
     *options.RULES,
+    *arguments.RULES,
     *keys.RULES,
     *sharing.RULES,
     *dependencies.RULES,
