@@ -9,11 +9,12 @@ DISTRIBUTIONS := . plugins/file plugins/memcached
 TESTS := tests $(wildcard plugins/*/tests)
 SOURCES := mako_cacheplug plugins/file/mako_cacheplug_file plugins/memcached/mako_cacheplug_memcached templates_test benchmarks tools
 METADATA := $(wildcard setup.cfg pyproject.toml plugins/*/setup.cfg plugins/*/pyproject.toml)
+BEAKER := $(VENV)/beaker-1.13
 MAKOS := $(addprefix $(VENV)/mako-,1.3.0 1.3.x 1.4.x)
 PORT ?= 8000
 EXAMPLES ?= 500
 
-.PHONY: help demo serve test soak lint types docs wheels bench herd servers clean
+.PHONY: help demo serve test soak lint types docs wheels bench bench-quick results herd servers clean
 
 help:
 	@echo "make demo    render the sample site on every store and compare"
@@ -21,7 +22,8 @@ help:
 	@echo "make test    every distribution's tests, on real servers"
 	@echo "make soak    the campaigns among them, long: EXAMPLES=500"
 	@echo "make lint types docs wheels    what else CI checks"
-	@echo "make bench   what a hit costs beside the other plugins"
+	@echo "make bench   what it costs beside the other plugins, 10 minutes"
+	@echo "make bench-quick    the same in one; make results writes RESULTS.rst"
 	@echo "make herd    who creates, and who waits how long"
 
 $(VENV)/made:
@@ -44,6 +46,12 @@ $(VENV)/mako-%/installed: $(VENV)/made
 	@$(PIP) install --no-deps --target $(@D) 'Mako==$(subst x,*,$*)'
 	@touch $@
 
+# The last Beaker that takes pylibmc, for the benchmarks, which do without it
+# where it cannot be installed.
+$(BEAKER)/installed: $(VENV)/made
+	@echo "installing Beaker 1.13"
+	@$(PIP) install --no-deps --target $(@D) 'Beaker==1.13.*' && touch $@ || echo "it is left out"
+
 demo: $(VENV)/installed
 	@$(BIN)/python -m templates_test.demo
 
@@ -53,7 +61,7 @@ serve: $(VENV)/installed
 servers:
 	@tools/ensure_servers memcached redis-server
 
-test: servers $(VENV)/installed-test $(addsuffix /installed,$(MAKOS))
+test: servers $(VENV)/installed-test $(VENV)/installed-bench $(addsuffix /installed,$(MAKOS))
 	$(BIN)/python -m pytest $(TESTS)
 
 soak: servers $(VENV)/installed-test
@@ -64,7 +72,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/installed-test $(VENV)/installed-dev
+types: $(VENV)/installed-test $(VENV)/installed-bench $(VENV)/installed-dev
 	$(BIN)/mypy $(SOURCES)
 
 docs: $(VENV)/installed-docs
@@ -73,9 +81,16 @@ docs: $(VENV)/installed-docs
 wheels: $(VENV)/installed-test
 	tools/check_wheels $(BIN)/python $(DISTRIBUTIONS)
 
-bench: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.hits
-	$(BIN)/python -m benchmarks.variants
+bench bench-quick results: servers $(VENV)/installed-test $(VENV)/installed-bench $(BEAKER)/installed
+
+bench:
+	$(BIN)/python -m benchmarks
+
+bench-quick:
+	$(BIN)/python -m benchmarks --quick
+
+results:
+	$(BIN)/python -m benchmarks --write RESULTS.rst
 
 herd: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.herd

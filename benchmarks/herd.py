@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
-import statistics
+import functools
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from collections.abc import Mapping
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from types import TracebackType
 from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from mako_cacheplug import CacheRegion
+from benchmarks.crowds import Cache
+from benchmarks.crowds import open_ours
+from benchmarks.crowds import Opener
+from benchmarks.results import percentile
+from benchmarks.workers import context
+from benchmarks.workers import Workers
 from mako_cacheplug.testing.servers import MemcachedServer
 from mako_cacheplug.testing.servers import ServerNotInstalled
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 CREATION_SECONDS = 0.2
-TIMEOUT_SECONDS = 100.0
 
 
 class Call(NamedTuple):
@@ -38,82 +46,84 @@ class Call(NamedTuple):
 class Herd:
     """Processes of threads that ask for a key all at once.
 
-    :param url: the store.
-    :param processes: how many; with one, it is this process.
+    :param openers: of the caches that they can ask, by name.
+    :param processes: how many.
     :param threads: in each process.
+    :param folder: where its modules are looked for first.
     """
 
-    def __init__(self, url: str, processes: int, threads: int):
-        self._url = url
+    def __init__(
+        self,
+        openers: Mapping[str, Opener],
+        processes: int,
+        threads: int,
+        folder: str = "",
+    ) -> None:
+        barrier = context.Barrier(processes * threads)
+        make = functools.partial(_Member, dict(openers), barrier, threads)
+        self._workers = Workers(make, processes, folder)
+
+    def ask(self, name: str, key: str) -> list[Call]:
+        """Return what every caller of the cache *name* saw."""
+        answers = self._workers.ask("ask", name, key)
+        return [call for calls in answers for call in calls]
+
+    def expire(self, name: str) -> None:
+        """Let all that is in the cache *name* be stale."""
+        self._workers.ask("expire", name, "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._workers.close()
+
+
+class _Member:
+    """One of its processes."""
+
+    def __init__(
+        self, openers: dict[str, Opener], barrier: Barrier, threads: int
+    ) -> None:
+        self._caches = {name: opener() for name, opener in openers.items()}
+        self._barrier = barrier
         self._threads = threads
-        context = multiprocessing.get_context("spawn")
-        self._barrier = context.Barrier(processes * threads)
-        self._pipes = []
-        self._workers = []
-        for _ in range(processes):
-            here, there = context.Pipe()
-            worker = context.Process(
-                target=_work, args=(there, self._barrier, url, threads)
-            )
-            worker.start()
-            self._pipes.append(here)
-            self._workers.append(worker)
 
-    def ask(self, key: str, later: float) -> list[Call]:
-        """Return what every caller saw.
-
-        :param later: seconds by which the region's clock is ahead.
-        """
-        for pipe in self._pipes:
-            pipe.send((key, later))
-        return [call for pipe in self._pipes for call in pipe.recv()]
-
-    def close(self) -> None:
-        """End the processes."""
-        for pipe in self._pipes:
-            pipe.send(None)
-        for worker in self._workers:
-            worker.join(10)
-
-
-def _work(pipe: Any, barrier: Barrier, url: str, threads: int) -> None:
-    later = 0.0
-    region = CacheRegion(
-        url,
-        clock=lambda: time.time() + later,
-        timeout=TIMEOUT_SECONDS,
-        grace=10 * TIMEOUT_SECONDS,
-    )
-    while (order := pipe.recv()) is not None:
-        key, later = order
+    def __call__(self, order: str, name: str, key: str) -> list[Call]:
+        cache = self._caches[name]
         calls: list[Call] = []
+        if order == "expire":
+            cache.expire()
+            return calls
         team = [
-            threading.Thread(target=_ask, args=(region, key, barrier, calls))
-            for _ in range(threads)
+            threading.Thread(target=self._ask, args=(cache, key, calls))
+            for _ in range(self._threads)
         ]
         for thread in team:
             thread.start()
         for thread in team:
             thread.join()
-        pipe.send(calls)
+        return calls
 
+    def _ask(self, cache: Cache, key: str, calls: list[Call]) -> None:
+        created = False
 
-def _ask(
-    region: CacheRegion, key: str, barrier: Barrier, calls: list[Call]
-) -> None:
-    created = False
+        def create() -> str:
+            nonlocal created
+            created = True
+            time.sleep(CREATION_SECONDS)
+            return "x" * 2048
 
-    def create() -> str:
-        nonlocal created
-        created = True
-        time.sleep(CREATION_SECONDS)
-        return "x" * 2048
-
-    barrier.wait(60)
-    started = time.monotonic()
-    region.get_or_create(key, create)
-    ended = time.monotonic()
-    calls.append(Call(created, ended - started, ended))
+        self._barrier.wait(60)
+        started = time.monotonic()
+        cache.get_or_create(key, create)
+        ended = time.monotonic()
+        calls.append(Call(created, ended - started, ended))
 
 
 @contextlib.contextmanager
@@ -128,27 +138,19 @@ def stores() -> Iterator[dict[str, str]]:
         yield urls
 
 
-def percentile(values: list[float], percent: int) -> float:
-    """Return the *percent*-th percentile of *values*."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
-
-
 def run(
     name: str, url: str, processes: int, threads: int, trials: int
 ) -> None:
     """Print one line for the cold and one for the expired trials."""
-    herd = Herd(url, processes, threads)
     who = f"{processes} x {threads}"
-    try:
-        herd.ask("warm-up", 0.0)
-        phases = (("cold", 0.0), ("expired", 1.5 * TIMEOUT_SECONDS))
-        for phase, later in phases:
+    with Herd({name: open_ours(url)}, processes, threads) as herd:
+        herd.ask(name, "warm-up")
+        for phase in ("cold", "expired"):
             creations = []
             waits: list[float] = []
             after: list[float] = []
             for trial in range(trials):
-                calls = herd.ask(f"{who} key {trial}", later)
+                calls = herd.ask(name, f"{who} key {trial}")
                 creations.append(sum(call.created for call in calls))
                 others = [call for call in calls if not call.created]
                 end = max(call.ended_at for call in calls if call.created)
@@ -157,13 +159,12 @@ def run(
             print(
                 f"{name:10} {who:7} {phase:8}"
                 f" creations {min(creations)}-{max(creations)},"
-                f" others ms: p50 {statistics.median(waits):6.1f}"
+                f" others ms: p50 {percentile(waits, 50):6.1f}"
                 f" p99 {percentile(waits, 99):6.1f} max {max(waits):6.1f};"
                 f" after the creation's end: p50"
-                f" {statistics.median(after):6.1f} max {max(after):6.1f}"
+                f" {percentile(after, 50):6.1f} max {max(after):6.1f}"
             )
-    finally:
-        herd.close()
+            herd.expire(name)
 
 
 def main() -> None:

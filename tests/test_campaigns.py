@@ -12,6 +12,7 @@ import pytest
 from benchmarks import circles
 from benchmarks import dead_creator
 from benchmarks import herd
+from benchmarks.crowds import open_ours
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +27,14 @@ def test_a_herd_creates_once(
     urls: dict[str, str], store: str, processes: int, threads: int
 ) -> None:
     alone = processes if store == "memory" else 1
-    crowd = herd.Herd(urls[store], processes, threads)
-    try:
+    openers = {store: open_ours(urls[store])}
+    with herd.Herd(openers, processes, threads) as crowd:
         for trial in range(2):
-            for later in (0.0, 1.5 * herd.TIMEOUT_SECONDS):
-                key = f"{processes} {trial}"
-                calls = crowd.ask(key, later)
+            for _ in ("cold", "expired"):
+                calls = crowd.ask(store, f"{processes} {trial}")
                 assert len(calls) == processes * threads
                 assert sum(call.created for call in calls) == alone
-    finally:
-        crowd.close()
+                crowd.expire(store)
 
 
 @pytest.mark.parametrize("store", ["file", "memcached"])
