@@ -88,6 +88,7 @@ class LabelVersions:
         now: float = 0.0,
         *,
         trusting: bool = False,
+        creating: bool = False,
     ) -> CacheEntry | NoValue:
         """Return the entry under *key* if all of its labels are current.
 
@@ -99,8 +100,10 @@ class LabelVersions:
             second once it was found current: for an entry that whoever
             invalidates this label removes as well.  The label then is the
             second line, for entries that he does not know of.
+        :param creating: whether a creation depends on it: the store itself
+            is asked then, as what is created outlasts any copy.
         """
-        storage = self._storage
+        storage = self._storage.source if creating else self._storage
         known: Mapping[str, str] = {}
         if storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
@@ -127,7 +130,9 @@ class LabelVersions:
                 pairs = tuple([pair for pair in pairs if pair[0] != own])
                 expected = expected[1:]
                 trusting = False
-        if not (_have(pairs, expected) and self._are_current(pairs, known)):
+        if not (
+            _have(pairs, expected) and _are_current(storage, pairs, known)
+        ):
             return NO_VALUE
         if trusting:
             self._trust(key, entry, now)
@@ -186,25 +191,12 @@ class LabelVersions:
         checked = self._checked.get(key)
         return -math.inf if checked is None else checked[2]
 
-    def _are_current(self, pairs: Pairs, known: Mapping[str, str]) -> bool:
-        storage = self._storage
-        if storage.in_bulk:
-            unread = [name for name, _ in pairs if name not in known]
-            if unread:
-                known = {**known, **self._read(unread)}
-            return all(known.get(name) == version for name, version in pairs)
-        for name, version in pairs:
-            entry = storage.read(name)
-            if entry is NO_VALUE or entry.value != version:
-                return False
-        return True
-
     def current(self, labels: Iterable[str]) -> Pairs:
         """Return *labels* with their versions, making those that miss."""
         names = list(dict.fromkeys(labels))
         if not names:
             return ()
-        versions = self._read(names)
+        versions = _read(self._storage.source, names)
         for name in names:
             if name not in versions:
                 versions[name] = self._make(name)
@@ -223,7 +215,7 @@ class LabelVersions:
         """
         entry = self._lock.get_or_create(
             label,
-            lambda: self._storage.read(label),
+            lambda: self._storage.source.read(label),
             lambda: self._write_new(label),
             wait=_WAIT_SECONDS,
             mutex=self._storage.mutex(label, _LEASE_SECONDS),
@@ -247,9 +239,25 @@ class LabelVersions:
             for other in list(_others.get(self._storage.backend, ())):
                 other._storage.delete(label)
 
-    def _read(self, names: Iterable[str]) -> dict[str, str]:
-        found = self._storage.read_many(names)
-        return {name: str(entry.value) for name, entry in found.items()}
+
+def _read(storage: EntryStorage, names: Iterable[str]) -> dict[str, str]:
+    found = storage.read_many(names)
+    return {name: str(entry.value) for name, entry in found.items()}
+
+
+def _are_current(
+    storage: EntryStorage, pairs: Pairs, known: Mapping[str, str]
+) -> bool:
+    if storage.in_bulk:
+        unread = [name for name, _ in pairs if name not in known]
+        if unread:
+            known = {**known, **_read(storage, unread)}
+        return all(known.get(name) == version for name, version in pairs)
+    for name, version in pairs:
+        entry = storage.read(name)
+        if entry is NO_VALUE or entry.value != version:
+            return False
+    return True
 
 
 def _have(pairs: Pairs, expected: tuple[str, ...]) -> bool:

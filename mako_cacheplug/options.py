@@ -483,9 +483,20 @@ class StoreURL(NamedTuple):
             for host, port in self.hosts
         )
         user = f"{self.user}@" if self.user or self.password else ""
-        query = "?" + urllib.parse.urlencode(self.query) if self.query else ""
+        pairs = [(name, _without_password(v)) for name, v in self.query]
+        query = urllib.parse.urlencode(pairs, safe="/:,") if pairs else ""
         path = urllib.parse.quote(self.path)
-        return f"{self.scheme}://{user}{hosts}{path}{query}"
+        return f"{self.scheme}://{user}{hosts}{path}{query and '?' + query}"
+
+
+def _without_password(value: str) -> str:
+    """Return an option's *value*, which may be a URL itself, fit for a log."""
+    if "://" not in value:
+        return value
+    try:
+        return str(StoreURL.parse(value))
+    except OptionError:
+        return value.partition("://")[0] + "://"
 
 
 def _host(text: str) -> tuple[str, int | None]:

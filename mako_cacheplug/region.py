@@ -299,7 +299,12 @@ class CacheRegion:
                 if found is not None:
                     return found.value
         counters = self._counters
-        trusting = fragment is not None and fragment.is_removed
+        # Where labels are read from copies, that is delay enough.
+        trusting = (
+            fragment is not None
+            and fragment.is_removed
+            and not self._storage.staleness
+        )
         again = True
         while again:
             now = self._clock()
@@ -307,7 +312,11 @@ class CacheRegion:
             entry: CacheEntry | NoValue
             try:
                 entry = self._labels.read_valid(
-                    key, labels, now, trusting=trusting
+                    key,
+                    labels,
+                    now,
+                    trusting=trusting,
+                    creating=around is not None,
                 )
             except BackendError as error:
                 self._counters.emit(EventKind.STORE_ERROR, key, error=error)
@@ -391,7 +400,8 @@ class CacheRegion:
 
     def peek(self, key: str) -> object:
         """Return the fresh value of the logical *key*, or ``NO_VALUE``."""
-        entry, _ = self._read(key, ())
+        creating = nesting.current() is not None
+        entry, _ = self._read(key, (), creating=creating)
         if entry is NO_VALUE or not entry.is_fresh(self._clock()):
             self._counters.count("misses")
             self._counters.emit(EventKind.MISS, key)
@@ -460,11 +470,12 @@ class CacheRegion:
             self._lock.part(key)
 
     def _read(
-        self, key: str, labels: tuple[str, ...]
+        self, key: str, labels: tuple[str, ...], *, creating: bool = True
     ) -> tuple[CacheEntry | NoValue, bool]:
         """Return the valid entry under *key*, and if the store answered."""
         try:
-            return self._labels.read_valid(key, labels), True
+            found = self._labels.read_valid(key, labels, creating=creating)
+            return found, True
         except BackendError as error:
             self._counters.emit(EventKind.STORE_ERROR, key, error=error)
             return NO_VALUE, False

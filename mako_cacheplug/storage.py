@@ -16,6 +16,8 @@ from typing import Any
 from typing import Final
 from typing import NoReturn
 from typing import ParamSpec
+from typing import Protocol
+from typing import runtime_checkable
 from typing import TypeVar
 
 from mako_cacheplug import keys
@@ -43,7 +45,7 @@ from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
-__all__ = ["UNCLAIMED", "EntryStorage", "open_storage"]
+__all__ = ["UNCLAIMED", "EntryStorage", "OpensStorage", "open_storage"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -59,7 +61,12 @@ UNCLAIMED: Final = object()
 def open_storage(
     backend: CacheBackend, codec: EntryCodec, counters: RegionCounters
 ) -> EntryStorage:
-    """Return how entries are kept in *backend*: as they are, or coded."""
+    """Return how entries are kept in *backend*.
+
+    As they are, or coded, or in a way that the backend knows.
+    """
+    if isinstance(backend, OpensStorage):
+        return backend.open_storage(codec, counters)
     if isinstance(backend, SupportsEntries):
         return _EntryTable(backend, counters)
     if isinstance(backend, SupportsRevalidation) and (
@@ -81,10 +88,18 @@ class EntryStorage(abc.ABC):
     can_claim = False
     """Whether a value that was overtaken while it was made is refused."""
 
+    staleness = 0.0
+    """Seconds by which what is read may be behind the store."""
+
     def __init__(self, backend: CacheBackend, counters: RegionCounters):
         self.backend = backend
         self._counters = counters
         self._failing = False
+
+    @property
+    def source(self) -> EntryStorage:
+        """The same without :attr:`staleness`: what a creation is to ask."""
+        return self
 
     def reads_as(self, other: EntryStorage) -> bool:
         """Tell whether *other* reads what this one has written."""
@@ -180,6 +195,16 @@ class EntryStorage(abc.ABC):
         if isinstance(error, BackendError):
             return error
         return BackendError(f"{type(error).__name__} from the store: {error}")
+
+
+@runtime_checkable
+class OpensStorage(Protocol):
+    """A backend that is more than one store, and so keeps entries itself."""
+
+    def open_storage(
+        self, codec: EntryCodec, counters: RegionCounters
+    ) -> EntryStorage:
+        """Return how entries are kept in it."""
 
 
 class _EntryTable(EntryStorage):

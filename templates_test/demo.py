@@ -76,7 +76,11 @@ def stores(console: Console) -> Iterator[Iterator[tuple[str, str]]]:
     """Yield name and URL of every store that there is on this machine."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        found = [("memory", "memory://"), ("file", f"file://{folder}/cache")]
+        found = [
+            ("memory", "memory://"),
+            ("file", f"file://{folder}/cache"),
+            ("tiered", f"tiered://?far=file://{folder}/far"),
+        ]
         try:
             server = stack.enter_context(MemcachedServer())
         except (ServerNotInstalled, RuntimeError) as error:

@@ -26,7 +26,7 @@ LAYERS = [
     {"exceptions", "entry", "forks", "digests"},
     {"compression"},
     {"waiting", "lock", "events", "options", "codec", "copies", "keys", "api"},
-    {"storage", "registry", "backends", "standing"},
+    {"storage", "registry", "backends", "standing", "tiers"},
     {"labels"},
     {"nesting"},
     {"miss"},
@@ -88,7 +88,7 @@ def test_nothing_is_imported_but_the_library_and_markupsafe() -> None:
     code = (
         "import sys; before = {*sys.modules}\n"
         "import mako_cacheplug, mako_cacheplug.backends.memory,"
-        " mako_cacheplug.backends.null\n"
+        " mako_cacheplug.backends.null, mako_cacheplug.backends.tiered\n"
         "import json; print(json.dumps([*({*sys.modules} - before)]))"
     )
     found = subprocess.run(

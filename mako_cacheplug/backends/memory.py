@@ -174,13 +174,15 @@ class MemoryBackend(CacheBackend):
         self._used[key] = None
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
-        self._set(key, payload, sys.getsizeof(payload), ttl, _UNCLAIMED)
+        size = sys.getsizeof(payload)
+        self._set(key, payload, size, self._end(ttl), _UNCLAIMED)
 
     def set_entry(
         self, key: str, entry: CacheEntry, ttl: float | None
     ) -> None:
         """Keep *entry* under *key*, replacing what is there."""
-        self._set(key, entry, _entry_bytes(entry), ttl, _UNCLAIMED)
+        size = entry_bytes(entry)
+        self._set(key, entry, size, self._end(ttl), _UNCLAIMED)
 
     def claim(self, key: str) -> object:
         """Return what stands for what is under *key* now: a mark."""
@@ -194,20 +196,25 @@ class MemoryBackend(CacheBackend):
         self, key: str, payload: bytes, ttl: float | None, claim: object
     ) -> bool:
         """Store *payload* if *claim* still holds; tell whether it did."""
-        return self._set(key, payload, sys.getsizeof(payload), ttl, claim)
+        size = sys.getsizeof(payload)
+        return self._set(key, payload, size, self._end(ttl), claim)
 
     def check_and_set_entry(
         self, key: str, entry: CacheEntry, ttl: float | None, claim: object
     ) -> bool:
         """Keep *entry* if *claim* still holds; tell whether it did."""
-        return self._set(key, entry, _entry_bytes(entry), ttl, claim)
+        size = entry_bytes(entry)
+        return self._set(key, entry, size, self._end(ttl), claim)
+
+    def _end(self, ttl: float | None) -> float | None:
+        return None if ttl is None else self._clock() + ttl
 
     def _set(
         self,
         key: str,
         held: CacheEntry | bytes,
         value_bytes: int,
-        ttl: float | None,
+        ends_at: float | None,
         claim: object,
     ) -> bool:
         size = sys.getsizeof(key) + value_bytes + _SLOT_BYTES
@@ -227,8 +234,8 @@ class MemoryBackend(CacheBackend):
             self._table[key] = held
             self._sizes[key] = blocks = -(-size // _BLOCK_BYTES)
             self._blocks += blocks
-            if ttl is not None:
-                self._ends[key] = self._clock() + ttl
+            if ends_at is not None:
+                self._ends[key] = ends_at
             self._evict()
             return True
 
@@ -311,7 +318,8 @@ class MemoryBackend(CacheBackend):
         self.clear()
 
 
-def _entry_bytes(entry: CacheEntry) -> int:
+def entry_bytes(entry: CacheEntry) -> int:
+    """Return what *entry* takes, its place in the store aside."""
     size = sys.getsizeof(entry.value)
     for name, version in entry.labels:
         size += _LABEL_BYTES + sys.getsizeof(name) + len(version)
