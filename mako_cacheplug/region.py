@@ -45,6 +45,7 @@ from mako_cacheplug.options import CallOptions
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.standing import StandingHit
+from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
 
@@ -52,7 +53,8 @@ __all__ = ["CacheRegion", "Fragment"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_STANDING: Final = 4096
+_MOST_STANDING: Final = 2048
+"""They take about 1 KB each, beside what the store's bound counts."""
 
 _Lock = DogpileLock[CacheEntry]
 
@@ -150,6 +152,7 @@ class CacheRegion:
         # Another object after each of them.
         self._invalidation = object()
         self._standing: dict[str, StandingHit] = {}
+        self._standing_since = -math.inf
         self._clock = clock
         self._chance = chance
         self._said: set[str] = set()
@@ -374,10 +377,16 @@ class CacheRegion:
         standing = self._labels.stand(
             key, labels, entry, now, trusting, self._counters
         )
-        if standing is not None:
-            if len(self._standing) >= _MOST_STANDING:
-                self._standing.clear()
-            self._standing[key] = standing
+        if standing is None:
+            return
+        if len(self._standing) >= _MOST_STANDING:
+            # All of them end within a second.  Where more keys than these
+            # are hit in one, to note each of them would be wasted.
+            if 0.0 <= now - self._standing_since < TRUST_SECONDS:
+                return
+            self._standing = {}
+            self._standing_since = now
+        self._standing[key] = standing
 
     def _is_early(
         self, entry: CacheEntry, call: CallOptions, now: float

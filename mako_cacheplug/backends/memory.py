@@ -39,13 +39,13 @@ __all__ = ["MemoryBackend"]
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 
-_SLOT_BYTES: Final = 220
+_SLOT_BYTES: Final = 200
 """What an entry costs beside its key and value: its object, its floats, and
-its places in the dicts."""
+its place in the dict."""
 
-_LABEL_BYTES: Final = 130
-"""What each label of an entry costs beside its text, where it is not shared:
-a pair in a tuple and the version's object."""
+_LABEL_BYTES: Final = 170
+"""What each label of an entry costs beside its text: a pair in a tuple and
+two objects.  Often they are other entries' too."""
 
 _BLOCK_BYTES: Final = 64
 """Sizes are counted in blocks of that many bytes: of small numbers Python
@@ -101,6 +101,7 @@ class MemoryBackend(CacheBackend):
         # The least recently used first.  Whoever changes it holds the lock.
         self._table: dict[str, CacheEntry | bytes] = {}
         self._used: dict[str, None] = {}
+        # Of what is not ASCII; any other size can be told again.
         self._sizes: dict[str, int] = {}
         self._ends: dict[str, float] = {}
         self._blocks = 0
@@ -217,7 +218,7 @@ class MemoryBackend(CacheBackend):
         ends_at: float | None,
         claim: object,
     ) -> bool:
-        size = sys.getsizeof(key) + value_bytes + _SLOT_BYTES
+        size = _size(key, value_bytes)
         with self._lock:
             if claim is not _UNCLAIMED and not self._holds(key, claim):
                 return False
@@ -232,8 +233,10 @@ class MemoryBackend(CacheBackend):
                     limit=self.max_bytes,
                 )
             self._table[key] = held
-            self._sizes[key] = blocks = -(-size // _BLOCK_BYTES)
+            blocks = -(-size // _BLOCK_BYTES)
             self._blocks += blocks
+            if not (key.isascii() and _is_ascii(held)):
+                self._sizes[key] = blocks
             if ends_at is not None:
                 self._ends[key] = ends_at
             self._evict()
@@ -268,19 +271,28 @@ class MemoryBackend(CacheBackend):
         most_blocks -= blocks // _ROOM
         most_entries -= entries // _ROOM
         leaving = []
-        for key in self._table:
+        for key, held in self._table.items():
             if blocks <= most_blocks and entries <= most_entries:
                 break
             leaving.append(key)
-            blocks -= self._sizes[key]
+            blocks -= self._blocks_of(key, held)
             entries -= 1
         for key in leaving[: len(self._table) - 1]:
             self._void(key)
             self._remove(key)
 
+    def _blocks_of(self, key: str, held: CacheEntry | bytes) -> int:
+        """Return what was counted for what is under *key*."""
+        blocks = self._sizes.get(key)
+        if blocks is None:
+            blocks = -(-_size(key, _value_bytes(held)) // _BLOCK_BYTES)
+        return blocks
+
     def _remove(self, key: str) -> None:
-        if self._table.pop(key, None) is not None:
-            self._blocks -= self._sizes.pop(key)
+        held = self._table.pop(key, None)
+        if held is not None:
+            self._blocks -= self._blocks_of(key, held)
+            self._sizes.pop(key, None)
             self._ends.pop(key, None)
             watch = self._watches.pop(key, None) if self._watches else None
             if watch is not None:
@@ -322,8 +334,27 @@ def entry_bytes(entry: CacheEntry) -> int:
     """Return what *entry* takes, its place in the store aside."""
     size = sys.getsizeof(entry.value)
     for name, version in entry.labels:
-        size += _LABEL_BYTES + sys.getsizeof(name) + len(version)
+        size += _LABEL_BYTES + len(name) + len(version)
     return size
+
+
+def _value_bytes(held: CacheEntry | bytes) -> int:
+    if isinstance(held, bytes):
+        return sys.getsizeof(held)
+    return entry_bytes(held)
+
+
+def _size(key: str, value_bytes: int) -> int:
+    return sys.getsizeof(key) + value_bytes + _SLOT_BYTES
+
+
+def _is_ascii(held: CacheEntry | bytes) -> bool:
+    """Tell whether its size stays what it is.
+
+    Any other text gets larger when Python keeps its UTF-8 as well.
+    """
+    value = held if isinstance(held, bytes) else held.value
+    return isinstance(value, bytes) or value.isascii()  # type: ignore[attr-defined]  # text or bytes: made by dump_value
 
 
 def _entries(value: object, option: str) -> int | None:
