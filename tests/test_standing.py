@@ -254,6 +254,33 @@ def test_arguments_under_other_tags(site: Site) -> None:
     assert site.show(n=1, tags="b") == "4"
 
 
+def test_keys_stand_too(site: Site) -> None:
+    site.put(
+        '<%def name="d(n)" cached="True" cache_key="${k}" cache_tags="${t}">'
+        "${tick()}</%def>${d(n)}"
+    )
+    for key, shown in (("a", "1"), (1, "2"), (True, "3"), ("render_d", "4")):
+        for n in range(4):
+            assert site.show(k=key, n=n, t="x") == shown
+    assert site.stands(k="a", n=9, t="x")
+    cache = site.lookup.get_template("/page").cache
+    cache.impl.invalidate("a")
+    assert site.show(k="a", n=1, t="x") == "5"
+    assert site.show(k=1, n=1, t="x") == "2"
+    assert site.show(k=1, n=1, t="y") == "6"
+
+
+def test_keys_and_arguments_stand_too(site: Site) -> None:
+    site.put(
+        '<%def name="d(n)" cached="True" cache_key="${k}"'
+        ' cache_vary_args="true">${tick()}</%def>${d(n)}'
+    )
+    for k, n, shown in (("a", 1, "1"), ("a", 2, "2"), ("b", 1, "3")):
+        for _ in range(3):
+            assert site.show(k=k, n=n) == shown
+    assert site.stands(k="a", n=2)
+
+
 def test_what_is_no_text_comes_back_as_itself(site: Site) -> None:
     """A decorator's own value, which is kept as JSON."""
     site.put(

@@ -189,8 +189,9 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             plan.is_simple
             and not heirs
             and vary is None
-            and type(key) is str
-            and key == plan.default_key
+            and (
+                plan.has_key or (type(key) is str and key == plan.default_key)
+            )
         )
         if variant is None or not is_simple or tags is not None:
             try:
@@ -348,12 +349,13 @@ class _Site:
 
     :param code: of the lambda that it passes, and no other place does.
     :param kw: the options that it passes.
-    :param hit: its latest; the only one, if it passes no arguments.
+    :param hit: its latest; the only one, if its key is always the same.
     """
 
     __slots__ = (
-        "_expected",
+        "_own_labels",
         "_plan",
+        "_tags",
         "code",
         "edition",
         "has_heirs",
@@ -373,18 +375,21 @@ class _Site:
         self.kw = kw
         self.edition = edition
         self.has_heirs = plan.is_heirs is not False
-        self.take = None if plan.cells else hit.take
+        self.take = None if plan.constant is None else hit.take
         self._plan = plan
-        self._expected = hit.expected
+        self._own_labels = 2 if plan.has_key else 1
+        self._tags = hit.expected[self._own_labels :]
 
-    def find(self, creator: _Creator) -> Callable[[], CacheEntry | None]:
-        """Return what takes the hit for the arguments of this call."""
+    def find(
+        self, key: object, creator: _Creator
+    ) -> Callable[[], CacheEntry | None]:
+        """Return what takes the hit for the key and arguments of this call."""
         plan = self._plan
         try:
-            hit = plan.region.standing(plan.simple_key(creator))
+            hit = plan.region.standing(plan.simple_key(key, creator))
         except KeyTypeError:
             return _nothing
-        if hit is None or hit.expected != self._expected:
+        if hit is None or hit.expected[self._own_labels :] != self._tags:
             return _nothing
         return hit.take
 
@@ -427,7 +432,7 @@ def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
             )
             and (not under_way or current() is None)
         ):
-            take = site.take or site.find(creator)
+            take = site.take or site.find(key, creator)
             entry = take()
             if entry is not None:
                 return entry.value

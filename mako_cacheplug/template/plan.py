@@ -58,10 +58,10 @@ class FragmentPlan:
     :param is_removable: whether its version is one that an invalidation
         knows of.
 
-    ``is_simple`` tells that a call's key is made of nothing but its arguments,
-    unless it has a key, a vary option or an heir of its own.  ``constant`` is
-    what :meth:`variant` then returns if there are no arguments either, and no
-    tags of its own; or ``None``.
+    ``is_simple`` tells that a call's key is made of nothing but the author's
+    and its arguments, unless it has a vary option or an heir of its own.
+    ``constant`` is what :meth:`variant` then returns if there are neither, and
+    no tags of its own; or ``None``.
     """
 
     __slots__ = (
@@ -124,12 +124,13 @@ class FragmentPlan:
         self.where = where
         self._plain = Fragment(run)
         self._removed = Fragment(run, is_removed=is_removable)
-        self.is_simple = not (
-            has_key or takes_content or self.vary is not None
-        ) and (self.vary_args is not False or not cells)
+        self.is_simple = self.vary is None and (
+            has_key
+            or not (takes_content or (cells and self.vary_args is False))
+        )
         self.constant = (
             None
-            if cells or not self.is_simple
+            if has_key or cells or not self.is_simple
             else self.variant(
                 default_key, None, None, "", False, self.tag_labels
             )
@@ -198,12 +199,17 @@ class FragmentPlan:
         fragment = self._plain if rest else self._removed
         return self.prefix + base + rest, labels, fragment
 
-    def simple_key(self, creator: FunctionType) -> str:
+    def simple_key(self, key: object, creator: FunctionType) -> str:
         """Return the logical key that :meth:`variant` makes for a simple call.
 
-        :raises KeyTypeError: if an argument cannot be in a key.
+        :raises KeyTypeError: if the key or an argument cannot be in a key.
         """
-        return self.prefix + "a" + _arguments_token(creator, self.cells)
+        made = self.prefix
+        if self.has_key:
+            made += "k" + keys.token(key)
+        if self.cells and (self.vary_args or not self.has_key):
+            made += "a" + _arguments_token(creator, self.cells)
+        return made
 
 
 def fragment_prefix(region: CacheRegion, identity: str, name: str) -> str:
