@@ -1,8 +1,10 @@
 """What 100,000 entries of 1 KB take in memory.
 
-Each contender in a process of its own, filled by rendering; measured is by
-how much the resident set grows, after a garbage collection.  Then the same
-with a bound of half the payload: only this project's has one.
+Each contender in a process of its own, filled by the template's cache, as all
+plugins can; measured is by how much the resident set grows, after a garbage
+collection.  Then the same with a bound of half the payload: only this
+project's has one.  And filled by rendering a def with a ``cache_key``: there
+each key also has a label, by which it is invalidated in all versions.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mako.template import Template
+
 from benchmarks.contenders import DICT
 from benchmarks.contenders import ours
 from benchmarks.measuring import Scale
@@ -24,21 +28,23 @@ from benchmarks.scenarios.memory_hit import BEAKER
 from benchmarks.scenarios.memory_hit import DOGPILE
 from benchmarks.scenarios.memory_hit import in_memory
 from benchmarks.scenarios.memory_hit import OURS
-from benchmarks.sites import LocalSite
-from benchmarks.sites import Page
 from benchmarks.workers import Workers
 
 ENTRY_BYTES: Final = 1024
 AT_ONCE: Final = 500
 STATM: Final = Path("/proc/self/statm")
 BOUNDED: Final = "mako-cacheplug memory, bounded"
-PAGE: Final = Page(
+KEYED: Final = "mako-cacheplug memory, a def with cache_key"
+CARD: Final = (
     '<%def name="card(n)" cached="True" cache_key="card-${str(n)}">'
-    "${made()}${text(n)}</%def>\\\n"
-    "% for n in numbers:\n${card(n)}\\\n% endfor\n",
-    0,
-    {"numbers": (), "text": lambda n: f"{n:08d}" * (ENTRY_BYTES // 8)},
+    "${text(n)}</%def>\\\n"
+    "% for n in numbers:\n${card(n)}\\\n% endfor\n"
 )
+
+
+def text(number: int) -> str:
+    """Return a value of 1 KB."""
+    return f"{number:08d}" * (ENTRY_BYTES // 8)
 
 
 def resident() -> int:
@@ -53,19 +59,25 @@ def growth(name: str, bound: int) -> Callable[[int], int]:
     :param bound: in bytes, for the bounded one.
     """
     contenders = {one.name: one for one in in_memory()}
-    contenders[OURS] = ours(OURS, "memory://?max_bytes=none")
-    contenders[BOUNDED] = ours(BOUNDED, f"memory://?max_bytes={bound}")
-    site = LocalSite(PAGE, contenders[name])
+    for own, size in ((OURS, "none"), (KEYED, "none"), (BOUNDED, bound)):
+        contenders[own] = ours(own, f"memory://?max_bytes={size}")
+    template = Template(CARD, uri="/cards", **contenders[name].template_args)
+
+    def store(numbers: range) -> None:
+        if name == KEYED:
+            template.render(numbers=numbers, text=text)
+            return
+        for number in numbers:
+            make = functools.partial(text, number)
+            template.cache.get_or_create(f"card-{number}", make)
 
     def fill(count: int) -> int:
-        # The first render of some size makes what is made once.
-        site.render(numbers=range(-AT_ONCE, 0))
+        # The first ones make what is made once.
+        store(range(-AT_ONCE, 0))
         before = resident()
         for first in range(0, count, AT_ONCE):
-            site.render(numbers=range(first, min(first + AT_ONCE, count)))
-        taken = resident() - before
-        assert site.created() == count + AT_ONCE
-        return taken
+            store(range(first, min(first + AT_ONCE, count)))
+        return resident() - before
 
     return fill
 
@@ -84,7 +96,7 @@ def run(scale: Scale) -> Iterator[Result]:
     if not STATM.exists():
         result.notes.append("not available: this system has no /proc")
     else:
-        for name in (DICT.name, BEAKER, DOGPILE, OURS, BOUNDED):
+        for name in (DICT.name, BEAKER, DOGPILE, OURS, KEYED, BOUNDED):
             with Workers(functools.partial(growth, name, bound)) as worker:
                 (taken,) = worker.ask(scale.kept_entries)
             result.rows[name] = [taken / 1e6]
