@@ -19,6 +19,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
+from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
@@ -89,6 +90,7 @@ class LabelVersions:
         *,
         trusting: bool = False,
         creating: bool = False,
+        ahead: ReadAhead | None = None,
     ) -> CacheEntry | NoValue:
         """Return the entry under *key* if all of its labels are current.
 
@@ -102,10 +104,16 @@ class LabelVersions:
             second line, for entries that he does not know of.
         :param creating: whether a creation depends on it: the store itself
             is asked then, as what is created outlasts any copy.
+        :param ahead: what the render has at hand of this store, and where
+            what it has not is read.
         """
         storage = self._storage.source if creating else self._storage
-        known: Mapping[str, str] = {}
-        if storage.in_bulk and len(expected) > trusting:
+        known: Mapping[str, str | None] = {}
+        if ahead is not None and ahead.is_off:
+            ahead = None
+        if ahead is not None:
+            entry, known = ahead.read(key, expected, trusting)
+        elif storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
             known = {name: str(e.value) for name, e in found.items()}
@@ -120,6 +128,7 @@ class LabelVersions:
             checked = self._checked.get(key)
             if (
                 checked is not None
+                and expected[0] not in known  # or it is checked for nothing
                 and 0.0 < checked[2] - now <= TRUST_SECONDS
                 and checked[0] == entry.created_at
                 and checked[1] == pairs
@@ -130,12 +139,17 @@ class LabelVersions:
                 pairs = tuple([pair for pair in pairs if pair[0] != own])
                 expected = expected[1:]
                 trusting = False
-        if not (
-            _have(pairs, expected) and _are_current(storage, pairs, known)
-        ):
+        if not _have(pairs, expected):
+            return NO_VALUE
+        if ahead is not None:
+            rare = expected[0] if trusting else None
+            known = ahead.versions(pairs, known, rare)
+        if not _are_current(storage, pairs, known):
             return NO_VALUE
         if trusting:
-            self._trust(key, entry, now)
+            # From when its label was read.
+            since = now if ahead is None else now - ahead.age
+            self._trust(key, entry, since)
         return entry
 
     def stand(
@@ -246,7 +260,7 @@ def _read(storage: EntryStorage, names: Iterable[str]) -> dict[str, str]:
 
 
 def _are_current(
-    storage: EntryStorage, pairs: Pairs, known: Mapping[str, str]
+    storage: EntryStorage, pairs: Pairs, known: Mapping[str, str | None]
 ) -> bool:
     if storage.in_bulk:
         unread = [name for name, _ in pairs if name not in known]

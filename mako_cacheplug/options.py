@@ -250,6 +250,9 @@ class CallOptions(NamedTuple):
     tags: tuple[str, ...] = ()
     """The labels of the entry."""
 
+    read_ahead: bool = True
+    """Whether a render reads it in one trip with others."""
+
     @property
     def afterlife(self) -> float:
         """Seconds for which an entry can be of use when it has expired."""
@@ -304,6 +307,7 @@ _CALL_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "compress": size,
     "max_value_bytes": size,
     "tags": tag_names,
+    "read_ahead": boolean,
 }
 
 _REGION_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {

@@ -23,10 +23,10 @@ from mako_cacheplug import entry as entries
 from mako_cacheplug import keys
 from mako_cacheplug import nesting
 from mako_cacheplug import options
+from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
-from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventHook
@@ -46,6 +46,7 @@ from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
+from mako_cacheplug.storage import CodedStorage
 from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
 
@@ -144,6 +145,14 @@ class CacheRegion:
             codecs.EntryCodec(checked.get("secret", ())),
             self._counters,
         )
+        self.bulk_storage = (
+            self._storage
+            if self._storage.in_bulk
+            and isinstance(self._storage, CodedStorage)
+            else None
+        )
+        """The store, if a trip to it can bring many entries."""
+
         self._lock = _lock_of(backend)
         self._labels = LabelVersions(self._storage, self._lock, clock)
         # A store that refuses nothing: an entry that was being made while
@@ -228,13 +237,7 @@ class CacheRegion:
         :raises BackendError: if the store could not be reached, or cannot
             be emptied.
         """
-        backend = self.backend
-        if not isinstance(backend, SupportsClear):
-            raise BackendError(
-                f"the store of region {self.name!r} cannot be emptied:"
-                f" {type(backend).__name__} has no clear()"
-            )
-        self._storage.ask(backend.clear)
+        self._storage.clear()
         self._overtake(None)
 
     def stats(self) -> RegionStats:
@@ -276,6 +279,7 @@ class CacheRegion:
         labels: tuple[str, ...] = (),
         fragment: Fragment | None = None,
         origin: object = None,
+        ahead: ReadAhead | None = None,
     ) -> object:
         """Return the value of the logical *key*, creating it if needed.
 
@@ -284,6 +288,7 @@ class CacheRegion:
         :param labels: labels beside the call's tags.
         :param fragment: if it is a template's, what is special about it.
         :param origin: what the creation is to know of this call.
+        :param ahead: what the render that it is called in has at hand.
         """
         if call.tags or self._labels_keys:
             labels = self._every_label(key, labels, call)
@@ -291,6 +296,7 @@ class CacheRegion:
         if around is not None:
             # Held before anything is read: see there.
             around.hold(labels, self._labels)
+            ahead = None  # Read before: see there.
         else:
             standing = self._standing.get(key)
             if (
@@ -320,6 +326,7 @@ class CacheRegion:
                     now,
                     trusting=trusting,
                     creating=around is not None,
+                    ahead=ahead,
                 )
             except BackendError as error:
                 self._counters.emit(EventKind.STORE_ERROR, key, error=error)

@@ -29,11 +29,13 @@ from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsCheckAndSetEntries
+from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.api import SupportsRevalidation
 from mako_cacheplug.api import SupportsWatch
 from mako_cacheplug.api import UNCHANGED
+from mako_cacheplug.changes import changes_of
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
@@ -45,7 +47,13 @@ from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
-__all__ = ["UNCLAIMED", "EntryStorage", "OpensStorage", "open_storage"]
+__all__ = [
+    "UNCLAIMED",
+    "CodedStorage",
+    "EntryStorage",
+    "OpensStorage",
+    "open_storage",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -73,7 +81,7 @@ def open_storage(
         backend.max_copied_bytes != 0
     ):
         return _CopyingStorage(backend, codec, counters)
-    return _CodedStorage(backend, codec, counters)
+    return CodedStorage(backend, codec, counters)
 
 
 class EntryStorage(abc.ABC):
@@ -137,6 +145,19 @@ class EntryStorage(abc.ABC):
     @abc.abstractmethod
     def delete(self, key: str) -> None:
         """Remove what is under *key*."""
+
+    def clear(self) -> None:
+        """Remove everything.
+
+        :raises BackendError: also if the backend has no way to do it.
+        """
+        backend = self.backend
+        if not isinstance(backend, SupportsClear):
+            raise BackendError(
+                f"the store of region {self._counters.region!r} cannot be"
+                f" emptied: {type(backend).__name__} has no clear()"
+            )
+        self.ask(backend.clear)
 
     def claim(self, key: str) -> object | None:
         """Return what stands for what is under *key* now.
@@ -273,8 +294,11 @@ class _EntryTable(EntryStorage):
         return None if watch is None else (watch, math.inf)
 
 
-class _CodedStorage(EntryStorage):
-    """Entries as payloads in a store of bytes."""
+class CodedStorage(EntryStorage):
+    """Entries as payloads in a store of bytes.
+
+    ``changes`` is the log of what this process changed in the store.
+    """
 
     def __init__(
         self,
@@ -283,23 +307,28 @@ class _CodedStorage(EntryStorage):
         counters: RegionCounters,
     ):
         super().__init__(backend, counters)
-        self.in_bulk = isinstance(backend, SupportsBulk)
+        # Looked at once: to tell a protocol takes as long as a trip.
+        self._bulk = backend if isinstance(backend, SupportsBulk) else None
+        self.in_bulk = self._bulk is not None
+        self._mutexes = backend if isinstance(backend, SupportsMutex) else None
         self._claims: SupportsCheckAndSet | None = None
         if isinstance(backend, SupportsCheckAndSet):
             self._claims = backend
             self.can_claim = True
-        self._codec = codec
+        self.codec = codec
+        self.changes = changes_of(backend)
         self._names: dict[str, str] = {}
         self._said_what_to_install = False
 
     def reads_as(self, other: EntryStorage) -> bool:
         return (
-            isinstance(other, _CodedStorage)
+            isinstance(other, CodedStorage)
             and self.backend is other.backend
-            and self._codec == other._codec
+            and self.codec == other.codec
         )
 
-    def _name(self, key: str) -> str:
+    def name(self, key: str) -> str:
+        """Return what the store knows *key* by."""
         name = self._names.get(key)
         if name is None:
             name = keys.storage_key(key)
@@ -309,7 +338,7 @@ class _CodedStorage(EntryStorage):
         return name
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        name = self._names.get(key) or self._name(key)
+        name = self._names.get(key) or self.name(key)
         if self._failing:
             payload = self.ask(self.backend.get, name)
         else:
@@ -320,31 +349,36 @@ class _CodedStorage(EntryStorage):
                 payload = self.ask(_raise, error)
         if payload is NO_VALUE:
             return NO_VALUE
-        return self._decode(key, payload)
+        return self.decode(key, payload)
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
-        names = {self._name(key): key for key in wanted}
-        payloads = self.ask(self._get_many, names)
+        names = {self.name(key): key for key in wanted}
+        payloads = self.read_payloads(names)
         found = {}
         for name, key in names.items():
             payload = payloads.get(name, NO_VALUE)
             if payload is NO_VALUE:
                 continue
-            entry = self._decode(key, payload)
+            entry = self.decode(key, payload)
             if entry is not NO_VALUE:
                 found[key] = entry
         return found
 
+    def read_payloads(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the payloads that are there, by the store's names."""
+        return self.ask(self._get_many, names)
+
     def _get_many(self, names: Iterable[str]) -> dict[str, bytes]:
+        if self._bulk is not None:
+            return dict(self._bulk.get_many(names))
         backend = self.backend
-        if isinstance(backend, SupportsBulk):
-            return dict(backend.get_many(names))
         payloads = {name: backend.get(name) for name in names}
         return {n: p for n, p in payloads.items() if p is not NO_VALUE}
 
-    def _decode(self, key: str, payload: bytes) -> CacheEntry | NoValue:
+    def decode(self, key: str, payload: bytes) -> CacheEntry | NoValue:
+        """Return the entry in *payload*; a miss if that is none of *key*."""
         try:
-            entry = self._codec.decode(key, payload)
+            entry = self.codec.decode(key, payload)
         except CorruptEntryError as error:
             self._counters.count("errors")
             self._counters.emit(EventKind.UNREADABLE, key, error=error)
@@ -374,14 +408,14 @@ class _CodedStorage(EntryStorage):
         limit: int | None,
         claim: object = UNCLAIMED,
     ) -> bool:
-        payload = self._codec.encode(key, entry, compress)
+        payload = self.codec.encode(key, entry, compress)
         own = self.backend.max_value_bytes
         if own is not None and (limit is None or own < limit):
             limit = own
         if limit is not None and len(payload) > limit:
             self.delete(key)
             raise _too_large(len(payload), limit)
-        name = self._name(key)
+        name = self.name(key)
         ttl = None if keep == math.inf else keep
         stored = True
         try:
@@ -394,32 +428,42 @@ class _CodedStorage(EntryStorage):
             # Refused by the store itself, which may have kept the old value.
             self.delete(key)
             raise
+        finally:
+            self.changes.add(name)
         if stored:
             self._counters.count("bytes_written", len(payload))
         return stored
 
     def delete(self, key: str) -> None:
-        name = self._name(key)
-        self.ask(self.backend.delete, name)
+        name = self.name(key)
+        try:
+            self.ask(self.backend.delete, name)
+        finally:
+            self.changes.add(name)
+
+    def clear(self) -> None:
+        try:
+            super().clear()
+        finally:
+            self.changes.add(None)
 
     def claim(self, key: str) -> object | None:
         if self._claims is None:
             return UNCLAIMED
-        return self.ask(self._claims.claim, self._name(key))
+        return self.ask(self._claims.claim, self.name(key))
 
     def mutex(self, key: str, lease: float) -> CacheMutex | None:
-        backend = self.backend
-        if not isinstance(backend, SupportsMutex):
+        if self._mutexes is None:
             return None
-        name = self._name(key)
+        name = self.name(key)
         try:
-            mutex = self.ask(backend.mutex, name, lease)
+            mutex = self.ask(self._mutexes.mutex, name, lease)
         except BackendError:
             return None
         return _QuietMutex(mutex, self)
 
 
-class _CopyingStorage(_CodedStorage):
+class _CopyingStorage(CodedStorage):
     """The same, with copies of what was read, decoded and verified.
 
     A copy is this storage's own: what another one reads, by other secrets,
@@ -441,7 +485,7 @@ class _CopyingStorage(_CodedStorage):
         copy = self._copies.get(key)
         entry = None if copy is None else copy.entry
         stamp = None if copy is None or entry is None else copy.stamp
-        name = self._name(key)
+        name = self.name(key)
         answer = self.ask(self._store.get_if_changed, name, stamp)
         if answer is NO_VALUE:
             return NO_VALUE
@@ -459,7 +503,7 @@ class _CopyingStorage(_CodedStorage):
             payload, stamp = answer
         except (TypeError, ValueError) as error:
             raise self._failed(error) from error
-        entry = self._decode(key, payload)
+        entry = self.decode(key, payload)
         if entry is not NO_VALUE and stamp is not None:
             self._copies.put(key, Copy(self._store, name, stamp, entry))
         return entry

@@ -23,10 +23,21 @@ CORE = [
 ]
 
 LAYERS = [
-    {"exceptions", "entry", "forks", "digests"},
+    {"exceptions", "entry", "forks", "digests", "learning"},
     {"compression"},
-    {"waiting", "lock", "events", "options", "codec", "copies", "keys", "api"},
+    {
+        "waiting",
+        "lock",
+        "events",
+        "options",
+        "codec",
+        "copies",
+        "keys",
+        "api",
+        "changes",
+    },
     {"storage", "registry", "backends", "standing", "tiers"},
+    {"ahead"},
     {"labels"},
     {"nesting"},
     {"miss"},

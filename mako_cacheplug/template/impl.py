@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from collections.abc import Collection
 from types import CodeType
@@ -29,6 +30,8 @@ from mako.template import Template
 
 from mako_cacheplug import nesting
 from mako_cacheplug import options
+from mako_cacheplug.ahead import ReadAhead
+from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import KeyTypeError
@@ -36,6 +39,7 @@ from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.standing import StandingHit
+from mako_cacheplug.storage import CodedStorage
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.editions import running
@@ -63,6 +67,7 @@ __all__ = ["CachePlugImpl", "MemoryCacheImpl"]
 
 _log = logging.getLogger(__name__)
 
+_READS: Final = "_mako_cacheplug_reads"
 _LIBRARY: Final = "_mako_cacheplug_library"
 _OWN_PART: Final = "_mako_cacheplug_own_part"
 _GET_TEMPLATE: Final = TemplateLookup.get_template
@@ -216,6 +221,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             labels,
             fragment,
             (context, plan, edition),
+            None if plan.ahead is None else _at_hand(context, plan.ahead),
         )
         if value.__class__ is dict:
             origin = context, plan, edition
@@ -447,6 +453,27 @@ def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
     if context is not None:
         kw.setdefault("context", context)
     return kw
+
+
+def _at_hand(context: Any, storage: CodedStorage) -> ReadAhead | None:
+    """Return what a render has at hand of a fragment's store.
+
+    It is kept with the output: a context is part of a circle, and stays in
+    memory until the garbage is collected.
+    """
+    if context is None:
+        return None
+    output = getattr(context._buffer_stack[0], "__dict__", None)
+    if output is None:
+        return None
+    reads = output.get(_READS)
+    if reads is None or reads.render() is not context.caller_stack:
+        module = getattr(context._with_template, "module", None)
+        page = getattr(module, "_template_uri", "")
+        render = weakref.ref(context.caller_stack)
+        reads = output[_READS] = RenderReads(str(page), render)
+    ahead: ReadAhead = reads.of(storage)
+    return ahead
 
 
 def _has_content(context: Any) -> bool:

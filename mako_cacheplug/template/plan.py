@@ -68,6 +68,7 @@ class FragmentPlan:
         "_known_tags",
         "_plain",
         "_removed",
+        "ahead",
         "call",
         "cells",
         "constant",
@@ -111,6 +112,7 @@ class FragmentPlan:
         self.tag_labels = tuple(map(region.tag_label, call.tags))
         self._known_tags: dict[str, tuple[str, ...]] = {}
         self.call = call.replace({"tags": ()}) if call.tags else call
+        self.ahead = region.bulk_storage if call.read_ahead else None
         self.prefix = fragment_prefix(region, identity, name)
         self.label = variants_label(region, family, name)
         self.is_heirs: bool | None = None

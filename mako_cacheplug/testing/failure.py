@@ -14,6 +14,7 @@ import pytest
 from mako.template import Template
 
 from mako_cacheplug import keys
+from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
@@ -272,6 +273,7 @@ class HostileBytesSuite(Suite):
                 labels: tuple[str, ...] = (),
                 fragment: Fragment | None = None,
                 origin: object = None,
+                ahead: ReadAhead | None = None,
             ) -> object:
                 names.update(map(keys.storage_key, (key, *labels)))
                 return super().fetch(
@@ -281,6 +283,7 @@ class HostileBytesSuite(Suite):
                     labels,
                     fragment,
                     origin,
+                    ahead,
                 )
 
         region = Spying(backend, namespace=harness.mark)

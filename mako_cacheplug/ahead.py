@@ -1,0 +1,282 @@
+"""Read-ahead: what a render will ask a store for comes in one trip.
+
+The first need of a render is a trip to the store; what :mod:`learning
+<mako_cacheplug.learning>` knows to follow it is brought along and kept at
+hand, as bytes, until it is asked for.  It is decoded and judged only then.
+
+What is at hand was read a moment ago.  It stands in for an ordinary read:
+
+* for :data:`~mako_cacheplug.learning.HELD_SECONDS` at the most;
+* not if this process has changed it since, which the store's log of changes
+  tells: an invalidation in the midst of a render is seen at once, by all
+  regions over that store;
+* only to be served.  Whatever is stored, elected or held on to is read from
+  the store itself: a creation, all that is called inside it, and the labels'
+  versions that it notes.  Nothing that was read ahead becomes part of an
+  entry;
+* a name that was not there goes the ordinary way too, which asks again.
+
+Another process's invalidation is seen by the next render.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Final
+
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import NoValue
+from mako_cacheplug.changes import Changes
+from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.forks import ForkSafeLock
+from mako_cacheplug.learning import Course
+from mako_cacheplug.learning import HELD_SECONDS
+from mako_cacheplug.learning import Learner
+from mako_cacheplug.learning import MOST_BYTES
+from mako_cacheplug.storage import CodedStorage
+
+__all__ = ["ReadAhead", "RenderReads", "learner_of"]
+
+_learners: Final[
+    weakref.WeakKeyDictionary[CacheBackend, dict[object, Learner]]
+] = weakref.WeakKeyDictionary()
+_guard: Final = ForkSafeLock()
+
+
+def learner_of(storage: CodedStorage) -> Learner:
+    """Return the one learner of all storages that read as *storage* does."""
+    with _guard:
+        learners = _learners.setdefault(storage.backend, {})
+        return learners.setdefault(storage.codec, Learner())
+
+
+class _AtHand:
+    """What one render has at hand of one store.  Of one thread.
+
+    :param learner: of the storages that it is used with.
+    :param changes: the store's.
+    :param page: what tells the page that is rendered.
+    """
+
+    def __init__(self, learner: Learner, changes: Changes, page: str) -> None:
+        self.is_off = False
+        self.clock = learner.clock
+        self.since = 0.0
+        """When the first of it was read, by the learner's clock."""
+
+        self.course = Course(learner, page)
+        self.entries: dict[str, bytes | CacheEntry | NoValue] = {}
+        """By name: a payload, what it was decoded to, or that there is
+        none."""
+
+        self._changes = changes
+        self._place = 0
+        self._bytes = 0
+
+    def refresh(self) -> None:
+        """Let go of what is too old or has changed."""
+        if not self.entries:
+            return
+        if not 0.0 <= self.clock() - self.since <= HELD_SECONDS:
+            self._forget()
+            self.course.expire()
+        elif self._changes.count != self._place:
+            self._place, names = self._changes.since(self._place)
+            if names is None:
+                self._forget()
+                return
+            for name in names:
+                self.entries.pop(name, None)
+
+    def _forget(self) -> None:
+        self.entries.clear()
+        self._bytes = 0
+
+    def fill(
+        self,
+        read: Callable[[Iterable[str]], dict[str, bytes]],
+        names: list[str],
+        along: list[str],
+    ) -> None:
+        """Read *names*, and *along* with them.
+
+        :raises BackendError: if the store could not be asked.
+        """
+        if self._bytes > MOST_BYTES:
+            self._forget()
+        if not self.entries:
+            # Before the store is asked.
+            self.since = self.clock()
+            self._place = self._changes.count
+        wanted = [name for name in along if name not in self.entries]
+        wanted = [*dict.fromkeys(names + wanted)]
+        try:
+            found = read(wanted)
+        except BackendError:
+            self.is_off = True
+            self._forget()
+            raise
+        total = 0
+        for name in wanted:
+            payload: object = found.get(name, NO_VALUE)
+            if isinstance(payload, bytes):
+                self.entries[name] = payload
+                total += len(payload)
+            else:
+                # An answer of another type cannot be read.
+                self.entries[name] = NO_VALUE if payload is NO_VALUE else b""
+        self._bytes += total
+        if total > MOST_BYTES:
+            sizes = {name: _size(found.get(name)) for name in along}
+            self.course.weigh(sizes)
+
+
+def _size(payload: object) -> int:
+    return len(payload) if isinstance(payload, bytes) else 0
+
+
+class ReadAhead:
+    """What a render has at hand of one region's storage.  Of one thread."""
+
+    __slots__ = ("_at_hand", "_storage")
+
+    def __init__(self, storage: CodedStorage, at_hand: _AtHand) -> None:
+        self._storage = storage
+        self._at_hand = at_hand
+
+    @property
+    def is_off(self) -> bool:
+        """Whether a trip has failed: the rest goes the ordinary way."""
+        return self._at_hand.is_off
+
+    @property
+    def age(self) -> float:
+        """Seconds since what is at hand was read, or somewhat more."""
+        return self._at_hand.clock() - self._at_hand.since
+
+    def read(
+        self, key: str, labels: Sequence[str], trusting: bool
+    ) -> tuple[CacheEntry | NoValue, Mapping[str, str | None]]:
+        """Return the entry under *key*, and the versions of *labels*.
+
+        A label that is not there has the version ``None``.
+
+        :param trusting: whether the first of *labels* is rarely needed: its
+            version is told if it is at hand.
+        :raises BackendError: if the store could not be asked.
+        """
+        at_hand = self._at_hand
+        at_hand.refresh()
+        if not trusting:
+            found = self._read((key, *labels), None)
+        else:
+            rare = labels[0]
+            entry = self._take(key) if len(labels) == 1 else None
+            if entry is not None and not at_hand.course.checks:
+                return entry, {}  # The way of most hits.
+            found = self._read((key, *labels[1:]), rare)
+            label = self._take(rare)
+            if label is not None:
+                found[rare] = label
+        entry = found.pop(key)
+        return entry, {name: _version(one) for name, one in found.items()}
+
+    def versions(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        known: Mapping[str, str | None],
+        rare: str | None,
+    ) -> Mapping[str, str | None]:
+        """Return *known*, with the versions of all labels in *pairs*.
+
+        :param known: versions by label.
+        :param rare: the one among them that is rarely needed.
+        :raises BackendError: if the store could not be asked.
+        """
+        unread = [name for name, _ in pairs if name not in known]
+        if not unread:
+            return known
+        self._at_hand.refresh()
+        found = self._read(unread, None, rare)
+        read = {name: _version(one) for name, one in found.items()}
+        return {**known, **read}
+
+    def _read(
+        self, keys: Sequence[str], rare: str | None, alone: str | None = None
+    ) -> dict[str, CacheEntry | NoValue]:
+        """Return what is at hand or in the store, for each of *keys*.
+
+        :param rare: the label that is rarely needed of the first of them.
+        :param alone: the one of them that nothing is learned of.
+        """
+        found: dict[str, CacheEntry | NoValue] = {}
+        missing: list[str] = []
+        for key in keys:
+            one = self._take(key)
+            if one is None:
+                missing.append(key)
+            else:
+                found[key] = one
+        if missing:
+            name_of = self._storage.name
+            names = [*dict.fromkeys(map(name_of, missing))]
+            learned = [name_of(key) for key in missing if key != alone]
+            label = None if rare is None else name_of(rare)
+            along = self._at_hand.course.depart(learned, label)
+            if label is not None:
+                names.append(label)  # It may be needed, and costs no trip.
+            self._at_hand.fill(self._storage.read_payloads, names, along)
+            for key in missing:
+                found[key] = self._take(key) or NO_VALUE
+        return found
+
+    def _take(self, key: str) -> CacheEntry | NoValue | None:
+        """Return what is at hand under *key*; ``None`` if nothing is."""
+        name = self._storage.name(key)
+        at_hand = self._at_hand
+        found = at_hand.entries.get(name)
+        if found is None:
+            return None
+        at_hand.course.used.add(name)
+        if isinstance(found, bytes):
+            found = self._storage.decode(key, found)
+            at_hand.entries[name] = found
+        return found
+
+
+class RenderReads:
+    """What one render has at hand, of all stores.  Of one thread.
+
+    :param page: what tells the page that is rendered.
+    :param render: returns what tells the render itself.
+    """
+
+    __slots__ = ("_known", "_page", "_stores", "render")
+
+    def __init__(self, page: str, render: Callable[[], object]) -> None:
+        self.render = render
+        self._page = page
+        self._known: dict[CodedStorage, ReadAhead] = {}
+        self._stores: dict[Learner, _AtHand] = {}
+
+    def of(self, storage: CodedStorage) -> ReadAhead:
+        """Return what is at hand of *storage*."""
+        known = self._known.get(storage)
+        if known is None:
+            learner = learner_of(storage)
+            at_hand = self._stores.get(learner)
+            if at_hand is None:
+                at_hand = _AtHand(learner, storage.changes, self._page)
+                self._stores[learner] = at_hand
+            known = self._known[storage] = ReadAhead(storage, at_hand)
+        return known
+
+
+def _version(label: CacheEntry | NoValue) -> str | None:
+    return None if label is NO_VALUE else str(label.value)
