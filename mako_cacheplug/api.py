@@ -34,6 +34,7 @@ __all__ = [
     "CacheMutex",
     "EntryWatch",
     "NoValue",
+    "SupportsAdd",
     "SupportsBulk",
     "SupportsCheckAndSet",
     "SupportsCheckAndSetEntries",
@@ -200,6 +201,25 @@ class SupportsBulk(Protocol):
         """Remove every key.
 
         :raises BackendError: if it is not certain that all are gone.
+        """
+
+
+@runtime_checkable
+class SupportsAdd(Protocol):
+    """A store that tells who was first, in one trip.
+
+    For values of which it does not matter whose they are, as long as all
+    have the same.  A key is either added or claimed, never both.
+    """
+
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        """Store *payload* if nothing is under *key*; tell whether it did.
+
+        Of all that add one key, in all threads and processes, one does.
+
+        :param ttl: as for :meth:`CacheBackend.set`.
+        :raises ValueTooLargeError: if the store refuses the size.
+        :raises BackendError: if the store could not be asked.
         """
 
 

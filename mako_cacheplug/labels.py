@@ -34,6 +34,8 @@ __all__ = ["LabelVersions"]
 
 _REMEMBERED_CHECKS: Final = 4096
 
+_NONE: Final[Mapping[str, str | None]] = {}
+
 _MANY: Final = 8
 """So many labels are looked up in a set."""
 
@@ -91,6 +93,7 @@ class LabelVersions:
         trusting: bool = False,
         creating: bool = False,
         ahead: ReadAhead | None = None,
+        seen: dict[str, str | None] | None = None,
     ) -> CacheEntry | NoValue:
         """Return the entry under *key* if all of its labels are current.
 
@@ -106,6 +109,8 @@ class LabelVersions:
             is asked then, as what is created outlasts any copy.
         :param ahead: what the render has at hand of this store, and where
             what it has not is read.
+        :param seen: is given the versions of *expected* that came along,
+            for :meth:`current`; ``None`` for those that have none.
         """
         storage = self._storage.source if creating else self._storage
         known: Mapping[str, str | None] = {}
@@ -117,6 +122,8 @@ class LabelVersions:
             found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
             known = {name: str(e.value) for name, e in found.items()}
+            if seen is not None:
+                seen.update({name: known.get(name) for name in expected})
         else:
             entry = storage.read(key)
         if entry is NO_VALUE:
@@ -205,12 +212,26 @@ class LabelVersions:
         checked = self._checked.get(key)
         return -math.inf if checked is None else checked[2]
 
-    def current(self, labels: Iterable[str]) -> Pairs:
-        """Return *labels* with their versions, making those that miss."""
+    def current(
+        self, labels: Iterable[str], seen: Mapping[str, str | None] = _NONE
+    ) -> Pairs:
+        """Return *labels* with their versions, making those that miss.
+
+        :param seen: what a read has just found, which need not be read
+            again: what is made under a version that has gone since is never
+            valid.
+        """
         names = list(dict.fromkeys(labels))
         if not names:
             return ()
-        versions = _read(self._storage.source, names)
+        versions = {
+            name: version
+            for name in names
+            if (version := seen.get(name)) is not None
+        }
+        unread = [name for name in names if name not in seen]
+        if unread:
+            versions.update(_read(self._storage.source, unread))
         for name in names:
             if name not in versions:
                 versions[name] = self._make(name)
@@ -224,9 +245,18 @@ class LabelVersions:
     def _make(self, label: str) -> str:
         """Return the version of a label that had none.
 
-        Elected like any other creation: of two versions made at the same
-        moment, one would invalidate what was made under the other.
+        There is one who makes it: of two versions made at the same moment,
+        one would invalidate what was made under the other.  The store tells
+        who was first; if it cannot, or what is there cannot be read, he is
+        elected like any other creator.
         """
+        if self._storage.can_add:
+            made = self._new()
+            if self._storage.add(label, made):
+                return str(made.value)
+            found = self._storage.source.read(label)
+            if found is not NO_VALUE:
+                return str(found.value)
         entry = self._lock.get_or_create(
             label,
             lambda: self._storage.source.read(label),
@@ -237,8 +267,11 @@ class LabelVersions:
         )
         return str(entry.value)
 
+    def _new(self) -> CacheEntry:
+        return CacheEntry(os.urandom(12).hex(), self._clock())
+
     def _write_new(self, label: str) -> CacheEntry:
-        entry = CacheEntry(os.urandom(12).hex(), self._clock())
+        entry = self._new()
         self._storage.write(label, entry, math.inf, None, None)
         return entry
 

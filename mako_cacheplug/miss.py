@@ -66,6 +66,7 @@ class MissedCall:
         "own",
         "reachable",
         "seen",
+        "versions",
     )
 
     def __init__(
@@ -92,6 +93,8 @@ class MissedCall:
         self.after = region._invalidation
         self.own: CacheEntry | NoValue = NO_VALUE
         self.overtaken = False
+        self.versions: dict[str, str | None] = {}
+        """Those of the labels at the latest look."""
 
     def run(self, now: float) -> CacheEntry:
         """Return an entry: created here, by another caller, or stale."""
@@ -164,7 +167,10 @@ class MissedCall:
         if not self.reachable:
             return NO_VALUE
         region = self._region
-        entry, self.reachable = region._read(self.key, self.labels)
+        self.versions = {}
+        entry, self.reachable = region._read(
+            self.key, self.labels, seen=self.versions
+        )
         if entry is NO_VALUE or not entry.is_fresh(region._clock()):
             return NO_VALUE
         # Regenerating early, we saw this fresh entry and it is not the news.
@@ -269,7 +275,7 @@ class MissedCall:
         if not self.labels:
             return ()
         try:
-            return self._region._labels.current(self.labels)
+            return self._region._labels.current(self.labels, self.versions)
         except BackendError as error:
             self._region._counters.emit(
                 EventKind.STORE_ERROR, self.key, error=error

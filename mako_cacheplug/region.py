@@ -486,11 +486,18 @@ class CacheRegion:
             self._lock.part(key)
 
     def _read(
-        self, key: str, labels: tuple[str, ...], *, creating: bool = True
+        self,
+        key: str,
+        labels: tuple[str, ...],
+        *,
+        creating: bool = True,
+        seen: dict[str, str | None] | None = None,
     ) -> tuple[CacheEntry | NoValue, bool]:
         """Return the valid entry under *key*, and if the store answered."""
         try:
-            found = self._labels.read_valid(key, labels, creating=creating)
+            found = self._labels.read_valid(
+                key, labels, creating=creating, seen=seen
+            )
             return found, True
         except BackendError as error:
             self._counters.emit(EventKind.STORE_ERROR, key, error=error)

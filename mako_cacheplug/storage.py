@@ -26,6 +26,7 @@ from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.api import SupportsAdd
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsCheckAndSetEntries
@@ -93,6 +94,9 @@ class EntryStorage(abc.ABC):
     watched: SupportsWatch | None = None
     """The store, if it tells of what goes."""
 
+    can_add = False
+    """Whether it tells who was first, in one trip."""
+
     can_claim = False
     """Whether a value that was overtaken while it was made is refused."""
 
@@ -141,6 +145,13 @@ class EntryStorage(abc.ABC):
         :raises ValueTooLargeError: if it is over a limit; what was under
             *key* is gone then.
         """
+
+    def add(self, key: str, entry: CacheEntry) -> bool:
+        """Store *entry*, for ever, if nothing is there; tell whether it did.
+
+        Only if :attr:`can_add`.
+        """
+        return False
 
     @abc.abstractmethod
     def delete(self, key: str) -> None:
@@ -310,6 +321,8 @@ class CodedStorage(EntryStorage):
         # Looked at once: to tell a protocol takes as long as a trip.
         self._bulk = backend if isinstance(backend, SupportsBulk) else None
         self.in_bulk = self._bulk is not None
+        self._adds = backend if isinstance(backend, SupportsAdd) else None
+        self.can_add = self._adds is not None
         self._mutexes = backend if isinstance(backend, SupportsMutex) else None
         self._claims: SupportsCheckAndSet | None = None
         if isinstance(backend, SupportsCheckAndSet):
@@ -433,6 +446,16 @@ class CodedStorage(EntryStorage):
         if stored:
             self._counters.count("bytes_written", len(payload))
         return stored
+
+    def add(self, key: str, entry: CacheEntry) -> bool:
+        if self._adds is None:
+            return False
+        payload = self.codec.encode(key, entry)
+        name = self.name(key)
+        try:
+            return self.ask(self._adds.add, name, payload, None)
+        finally:
+            self.changes.add(name)
 
     def delete(self, key: str) -> None:
         name = self.name(key)

@@ -223,6 +223,7 @@ class SourceStorage(EntryStorage):
     ) -> None:
         super().__init__(backend, counters)
         self.in_bulk = far.in_bulk
+        self.can_add = far.can_add
         self.can_claim = far.can_claim
         self._far = far
         self._near = near
@@ -252,6 +253,12 @@ class SourceStorage(EntryStorage):
     ) -> bool:
         try:
             return self._far.write(key, entry, keep, compress, limit, claim)
+        finally:
+            self._forget(key)
+
+    def add(self, key: str, entry: CacheEntry) -> bool:
+        try:
+            return self._far.add(key, entry)
         finally:
             self._forget(key)
 

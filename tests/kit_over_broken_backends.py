@@ -67,6 +67,7 @@ class SqliteHarness(StoreHarness):
 class SqliteSuite(ConformanceSuite):
     kind: ClassVar[type[Healthy]] = Healthy
     supports = (
+        api.SupportsAdd,
         api.SupportsBulk,
         api.SupportsCheckAndSet,
         api.SupportsClear,

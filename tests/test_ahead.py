@@ -123,6 +123,16 @@ def test_a_page_is_one_trip(site: Site, wire: Wire) -> None:
     assert site.region.stats().creations == NUMBER
 
 
+def test_a_cold_page_looks_for_all_of_it_at_once(
+    site: Site, elsewhere: Site, wire: Wire
+) -> None:
+    template, other = site.put(FRONT), elsewhere.put(FRONT)
+    assert trips(wire, template, SHOWN) == 9 * NUMBER
+    template.render()
+    other.cache.impl.invalidate_template()
+    assert trips(wire, template, SHOWN) == 1 + 8 * NUMBER
+
+
 def test_so_it_is_when_labels_are_looked_at_again(
     site: Site, wire: Wire, clock: ManualClock
 ) -> None:

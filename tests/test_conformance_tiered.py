@@ -99,6 +99,7 @@ class TestOverMemcached(ConformanceSuite):
     """With so short a bound that other processes' changes are seen at once."""
 
     supports = (
+        api.SupportsAdd,
         api.SupportsBulk,
         api.SupportsCheckAndSet,
         api.SupportsClear,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 
 import pytest
+from mako_cacheplug_memcached.backend import MemcachedBackend
 
 from benchmarks.circles import Mutexes
 from mako_cacheplug.api import CacheBackend
@@ -22,9 +24,12 @@ from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.options import StoreURL
+from mako_cacheplug.storage import CodedStorage
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import open_storage
 from mako_cacheplug.testing import ManualClock
+from mako_cacheplug.testing.servers import MemcachedServer
+from mako_cacheplug.testing.wire import Wire
 
 
 class PlainMemory(CacheBackend):
@@ -203,3 +208,91 @@ def test_a_version_that_never_was_matches_nothing(
     put(storage, "k", (("a", ""),))
     assert labels.read_valid("k", ("a",)) is NO_VALUE
     assert labels.read_valid("k", ()) is NO_VALUE
+
+
+# -- where the store tells who was first -----------------------------------
+
+
+def on_memcached(
+    url: str, clock: ManualClock
+) -> tuple[CodedStorage, LabelVersions]:
+    """Return labels as another process has them: with a backend of its own."""
+    backend = MemcachedBackend.from_url(StoreURL.parse(url))
+    storage = CodedStorage(backend, EntryCodec(), RegionCounters("r"))
+    return storage, LabelVersions(storage, DogpileLock(), clock)
+
+
+def test_to_make_a_version_is_one_trip(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    with Wire(server) as wire:
+        storage, labels = on_memcached(wire.url, clock)
+        names = [uuid.uuid4().hex for _ in range(3)]
+        seen = dict.fromkeys(names)
+        made = labels.current(names, seen)
+        assert len(wire.trips()) == 3
+        assert labels.current(names, dict(made)) == made
+        assert wire.trips() == []
+        assert labels.current(names) == made
+        assert len(wire.trips()) == 1
+        storage.backend.close()
+
+
+def test_what_was_seen_and_is_gone_is_never_valid(
+    storage: EntryStorage, labels: LabelVersions
+) -> None:
+    seen = dict(labels.current(["a"]))
+    labels.invalidate("a")
+    put(storage, "k", labels.current(["a"], seen))
+    assert labels.read_valid("k", ("a",)) is NO_VALUE
+    labels.current(["a"])
+    assert labels.read_valid("k", ("a",)) is NO_VALUE
+
+
+def test_a_version_that_another_made_meanwhile_is_taken(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    with Wire(server) as wire:
+        _, one = on_memcached(server.url, clock)
+        _, other = on_memcached(wire.url, clock)
+        name = uuid.uuid4().hex
+        made = one.current([name])
+        assert other.current([name], {name: None}) == made
+        assert len(wire.trips()) == 2
+        assert one.current([name]) == made
+
+
+def test_processes_that_make_versions_at_once_end_with_one_of_each(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    names = [uuid.uuid4().hex for _ in range(30)]
+    processes = [on_memcached(server.url, clock)[1] for _ in range(2)]
+    start = threading.Barrier(8)
+    made: list[tuple[tuple[str, str], ...]] = []
+
+    def make(labels: LabelVersions) -> None:
+        start.wait()
+        made.append(labels.current(names, dict.fromkeys(names)))
+
+    threads = [
+        threading.Thread(target=make, args=(processes[number % 2],))
+        for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert {*made} == {processes[0].current(names)}
+
+
+def test_a_version_that_cannot_be_read_is_made_anew(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    storage, labels = on_memcached(server.url, clock)
+    name = uuid.uuid4().hex
+    storage.backend.set(storage.name(name), b"rubbish", None)
+    made = labels.current([name])
+    assert labels.current([name]) == made
+    entry = put(storage, "k", made)
+    assert labels.read_valid("k", (name,)) == entry

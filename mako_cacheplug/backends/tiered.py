@@ -40,6 +40,7 @@ _T = TypeVar("_T")
 DEFAULT_STALENESS: Final = 1.0
 
 _FAR_POWERS: Final = (
+    "add",
     "check_and_set",
     "claim",
     "delete_many",

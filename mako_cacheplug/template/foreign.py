@@ -86,5 +86,7 @@ class _NoLabels(LabelVersions):
     def are_those_of(self, other: LabelVersions) -> bool:
         return True
 
-    def current(self, labels: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    def current(
+        self, labels: Iterable[str], seen: object = None
+    ) -> tuple[tuple[str, str], ...]:
         return ()

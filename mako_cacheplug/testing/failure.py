@@ -16,6 +16,7 @@ from mako.template import Template
 from mako_cacheplug import keys
 from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import SupportsAdd
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsClear
@@ -64,6 +65,8 @@ def _methods(
         calls["check_and_set"] = lambda: backend.check_and_set(
             key, b"x", 60.0, claim
         )
+    if isinstance(backend, SupportsAdd):
+        calls["add"] = lambda: backend.add(key, b"x", 60.0)
     if isinstance(backend, SupportsClear):
         calls["clear"] = backend.clear
     if isinstance(backend, SupportsPrune):

@@ -1,8 +1,9 @@
-"""What a store can do beyond the contract: bulk, clear, prune, usage."""
+"""What a store can do beyond the contract: add, bulk, clear, and so on."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import weakref
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 from typing import ClassVar
 
 from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.api import SupportsAdd
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsEntries
@@ -24,8 +26,10 @@ from mako_cacheplug.testing.contract import PAYLOADS
 from mako_cacheplug.testing.harness import StoreHarness
 from mako_cacheplug.testing.invalidation import check_overtaken
 from mako_cacheplug.testing.keys import HOSTILE
+from mako_cacheplug.testing.running import in_threads
 
 __all__ = [
+    "AddSuite",
     "BulkSuite",
     "ClearSuite",
     "EntriesSuite",
@@ -36,6 +40,53 @@ __all__ = [
 
 # The backends here have more than CacheBackend tells: the class of the
 # tests' argument is Any.
+
+
+class AddSuite(Suite):
+    """Whoever is first stores, and nobody after him."""
+
+    requires: ClassVar[type | None] = SupportsAdd
+
+    def test_add_replaces_nothing(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """Until it has been deleted; of no other key."""
+        key = harness.key()
+        assert backend.add(key, b"first", 60.0) is True
+        assert backend.add(key, b"second", 60.0) is False
+        assert backend.get(key) == b"first"
+        assert backend.add(harness.key("other"), b"other", None) is True
+        backend.delete(key)
+        assert backend.add(key, b"third", None) is True
+        backend.set(key, b"set", 60.0)
+        assert backend.add(key, b"fourth", 60.0) is False
+        assert backend.get(key) == b"set"
+
+    def test_added_ttl(self, harness: StoreHarness, backend: Any) -> None:
+        brief, lasting = harness.key("brief"), harness.key("lasting")
+        backend.add(brief, b"x", 1.0)
+        backend.add(lasting, b"x", 60.0)
+        for _ in range(16):
+            harness.advance(0.25)
+            if backend.get(brief) is NO_VALUE:
+                break
+        assert backend.add(brief, b"y", 60.0) is True
+        assert backend.add(lasting, b"y", 60.0) is False
+
+    def test_one_of_many_threads_adds(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        for number in range(20):
+            key = harness.key(str(number))
+            payloads = [b"%d" % thread for thread in range(6)]
+            added = in_threads(
+                [
+                    functools.partial(backend.add, key, payload, 60.0)
+                    for payload in payloads
+                ]
+            )
+            assert sorted(added) == [False] * 5 + [True]
+            assert backend.get(key) in payloads
 
 
 class BulkSuite(Suite):

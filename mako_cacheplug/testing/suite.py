@@ -51,6 +51,7 @@ from mako_cacheplug.testing.invalidation import InvalidationSuite  # noqa: E402
 from mako_cacheplug.testing.keys import KeySuite  # noqa: E402
 from mako_cacheplug.testing.mutex import MutexSuite  # noqa: E402
 from mako_cacheplug.testing.pages import MakoSuite  # noqa: E402
+from mako_cacheplug.testing.powers import AddSuite  # noqa: E402
 from mako_cacheplug.testing.powers import BulkSuite  # noqa: E402
 from mako_cacheplug.testing.powers import ClearSuite  # noqa: E402
 from mako_cacheplug.testing.powers import EntriesSuite  # noqa: E402
@@ -63,6 +64,7 @@ from mako_cacheplug.testing.revalidation import RevalidationSuite  # noqa: E402
 __all__ = ["PROTOCOLS", "SUITES", "ConformanceSuite", "FailureSuite"]
 
 PROTOCOLS: Final = (
+    api.SupportsAdd,
     api.SupportsBulk,
     api.SupportsCheckAndSet,
     api.SupportsCheckAndSetEntries,
@@ -83,6 +85,7 @@ def _tests(suite: type[Suite]) -> Iterator[str]:
 class ConformanceSuite(
     ContractSuite,
     KeySuite,
+    AddSuite,
     BulkSuite,
     ClearSuite,
     EntriesSuite,

@@ -151,6 +151,25 @@ class Healthy(CacheBackend):
     def token(self) -> str:
         return os.urandom(8).hex()
 
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        now = self.clock()
+        with self.run() as connection:
+            if len(payload) > self.max_value_bytes:
+                self.refuse(connection, key, payload)
+            return bool(
+                connection.execute(
+                    "insert into entry values (?, ?, ?) on conflict (key)"
+                    " do update set payload = excluded.payload,"
+                    " ends = excluded.ends where ends <= ?",
+                    (
+                        blob(key),
+                        payload,
+                        None if ttl is None else now + ttl,
+                        now,
+                    ),
+                ).rowcount
+            )
+
     def claim(self, key: str) -> object:
         with self.run() as connection:
             connection.execute("begin immediate")

@@ -11,6 +11,37 @@ from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import Usage
 
 
+class AddReplaces(Healthy):
+    """add is set."""
+
+    caught_by = ("test_add_replaces_nothing", "test_one_of_many_threads_adds")
+
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        self.set(key, payload, ttl)
+        return True
+
+
+class AddNoTTL(Healthy):
+    """add ignores the ttl."""
+
+    caught_by = ("test_added_ttl",)
+
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        return super().add(key, payload, None)
+
+
+class AddInTwoSteps(Healthy):
+    """add looks, and then sets."""
+
+    caught_by = ("test_one_of_many_threads_adds",)
+
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        if self.get(key) is not NO_VALUE:
+            return False
+        self.set(key, payload, ttl)
+        return True
+
+
 class BulkDrops(Healthy):
     """get_many loses what comes after the hundredth key."""
 

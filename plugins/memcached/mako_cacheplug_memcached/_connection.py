@@ -67,7 +67,10 @@ class Connection(Protocol):
         """
 
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
-        """Store *value* if nothing is there; tell whether it did."""
+        """Store *value* if nothing is there; tell whether it did.
+
+        Raises :exc:`TooLarge` as :meth:`set`.
+        """
 
     def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
         """Store a mark if nothing is there; tell whether it did.

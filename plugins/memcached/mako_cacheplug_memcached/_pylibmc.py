@@ -147,7 +147,10 @@ class PylibmcConnection:
 
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
         """Store *value* if nothing is there; tell whether it did."""
-        return bool(self._client.add(key, value, exptime))
+        try:
+            return bool(self._client.add(key, value, exptime))
+        except pylibmc.TooBig:
+            raise TooLarge from None
 
     def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
         """Store a mark if nothing is there; tell whether it did."""

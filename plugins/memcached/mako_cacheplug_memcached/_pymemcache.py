@@ -119,7 +119,12 @@ class PymemcacheConnection:
 
     def add(self, key: bytes, value: bytes, exptime: int) -> bool:
         """Store *value* if nothing is there; tell whether it did."""
-        return bool(self._client.add(key, value, exptime))
+        try:
+            return bool(self._client.add(key, value, exptime))
+        except MemcacheServerError as error:
+            if b"too large" in error.args[0]:
+                raise TooLarge from None
+            raise
 
     def mark(self, key: bytes, token: bytes, exptime: int) -> bool:
         """Store a mark if nothing is there; tell whether it did."""

@@ -179,6 +179,21 @@ class MemcachedBackend(CacheBackend):
         exptime = expiry_time(ttl, self._clock)
         self._store(key, payload, lambda c: c.set(wire, payload, exptime))
 
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        """Store *payload* if nothing is under *key*; tell whether it did.
+
+        :param ttl: as for :meth:`set`.
+        :raises ValueTooLargeError: if it is over a limit.
+        :raises BackendError: if the server could not be asked.
+        """
+        if ttl is not None and ttl <= 0.0:
+            return False
+        wire = value_key(key)
+        exptime = expiry_time(ttl, self._clock)
+        return self._store(
+            key, payload, lambda c: c.add(wire, payload, exptime)
+        )
+
     def claim(self, key: str) -> object:
         """Return the item under *key*, or the mark that is put there.
 

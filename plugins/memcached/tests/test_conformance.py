@@ -73,6 +73,7 @@ class TestMemcached(ConformanceSuite):
 
     client: ClassVar[str] = "auto"
     supports = (
+        api.SupportsAdd,
         api.SupportsBulk,
         api.SupportsCheckAndSet,
         api.SupportsClear,
