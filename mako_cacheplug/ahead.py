@@ -41,7 +41,10 @@ from mako_cacheplug.learning import Learner
 from mako_cacheplug.learning import MOST_BYTES
 from mako_cacheplug.storage import CodedStorage
 
-__all__ = ["ReadAhead", "RenderReads", "learner_of"]
+__all__ = ["Pairs", "ReadAhead", "RenderReads", "learner_of"]
+
+Pairs = tuple[tuple[str, str], ...]
+"""Labels with their versions."""
 
 _learners: Final[
     weakref.WeakKeyDictionary[CacheBackend, dict[object, Learner]]
@@ -75,6 +78,10 @@ class _AtHand:
         """By name: a payload, what it was decoded to, or that there is
         none."""
 
+        self.checked: dict[Pairs, tuple[str, ...]] = {}
+        """Labels that are current, going by what is at hand; and which of
+        them were asked for."""
+
         self._changes = changes
         self._place = 0
         self._bytes = 0
@@ -91,6 +98,7 @@ class _AtHand:
             if names is None:
                 self._forget()
                 return
+            self.checked.clear()
             for name in names:
                 self.entries.pop(name, None)
 
@@ -122,6 +130,7 @@ class _AtHand:
             self.is_off = True
             self._forget()
             raise
+        self.checked.clear()
         total = 0
         for name in wanted:
             payload: object = found.get(name, NO_VALUE)
@@ -161,11 +170,12 @@ class ReadAhead:
         return self._at_hand.clock() - self._at_hand.since
 
     def read(
-        self, key: str, labels: Sequence[str], trusting: bool
-    ) -> tuple[CacheEntry | NoValue, Mapping[str, str | None]]:
+        self, key: str, labels: tuple[str, ...], trusting: bool
+    ) -> tuple[CacheEntry | NoValue, Mapping[str, str | None] | None]:
         """Return the entry under *key*, and the versions of *labels*.
 
-        A label that is not there has the version ``None``.
+        A label that is not there has the version ``None``.  Instead of the
+        versions ``None``, if the entry's labels are :meth:`checked <check>`.
 
         :param trusting: whether the first of *labels* is rarely needed: its
             version is told if it is at hand.
@@ -174,6 +184,13 @@ class ReadAhead:
         at_hand = self._at_hand
         at_hand.refresh()
         if not trusting:
+            entry = self._take(key)
+            if (
+                entry is not None
+                and entry is not NO_VALUE
+                and at_hand.checked.get(entry.labels) == labels
+            ):
+                return entry, None
             found = self._read((key, *labels), None)
         else:
             rare = labels[0]
@@ -186,6 +203,13 @@ class ReadAhead:
                 found[rare] = label
         entry = found.pop(key)
         return entry, {name: _version(one) for name, one in found.items()}
+
+    def check(self, pairs: Pairs, labels: tuple[str, ...]) -> None:
+        """Note that *pairs* have all *labels*, and are current.
+
+        As far as is known from what is at hand.
+        """
+        self._at_hand.checked[pairs] = labels
 
     def versions(
         self,

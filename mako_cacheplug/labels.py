@@ -19,6 +19,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
+from mako_cacheplug.ahead import Pairs
 from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
@@ -47,10 +48,6 @@ _LEASE_SECONDS: Final = 2.0
 _others: Final[WeakKeyDictionary[CacheBackend, WeakSet[LabelVersions]]] = (
     WeakKeyDictionary()
 )
-
-
-Pairs = tuple[tuple[str, str], ...]
-"""Labels with their versions."""
 
 
 class LabelVersions:
@@ -117,7 +114,10 @@ class LabelVersions:
         if ahead is not None and ahead.is_off:
             ahead = None
         if ahead is not None:
-            entry, known = ahead.read(key, expected, trusting)
+            entry, versions = ahead.read(key, expected, trusting)
+            if versions is None:
+                return entry
+            known = versions
         elif storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
@@ -157,6 +157,8 @@ class LabelVersions:
             # From when its label was read.
             since = now if ahead is None else now - ahead.age
             self._trust(key, entry, since)
+        elif ahead is not None:
+            ahead.check(pairs, expected)
         return entry
 
     def stand(

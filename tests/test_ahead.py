@@ -299,6 +299,49 @@ def test_an_invalidation_in_the_midst_of_a_render_is_seen(
     assert template.render(tick=tick, midst=midst) == "a1 b3 "
 
 
+@pytest.mark.parametrize("seconds", [0.0, HELD_SECONDS * 1.1])
+def test_labels_that_were_current_are_looked_at_again(
+    site: Site, elsewhere: Site, clock: ManualClock, seconds: float
+) -> None:
+    source = (
+        '<%def name="box(n)" cached="True" cache_tags="t">${tick()} </%def>'
+        "${box(1)}${box(2)}${midst()}${box(3)}${box(4)}"
+    )
+    template, other = site.put(source), elsewhere.put(source)
+    tick = Ticks()
+
+    def midst() -> str:
+        clock.advance(seconds)
+        if is_last:
+            one = other if seconds else template
+            one.cache.impl.invalidate_tags("t")
+            if one is other:
+                one.get_def("box").render(3, tick=tick)
+        return ""
+
+    is_last = False
+    for _ in range(5):
+        assert template.render(tick=tick, midst=midst) == "1 2 3 4 "
+    is_last = True
+    assert template.render(tick=tick, midst=midst) == "1 2 5 6 "
+
+
+def test_an_entry_without_the_tag_that_is_asked_for_is_a_miss(
+    site: Site,
+) -> None:
+    template = site.put(
+        '<%def name="box()" cached="True" cache_key="${str(1)}"'
+        ' cache_vary="v" cache_tags="${tags.pop(0)}">${tick()} </%def>'
+        "${box()}${box()}${box()}"
+    )
+    tick = Ticks()
+    for _ in range(3):
+        shown = template.render(tick=tick, tags=["one", "one", "one"])
+        assert shown == "1 1 1 "
+    shown = template.render(tick=tick, tags=["one", "one", "other"])
+    assert shown == "1 1 2 "
+
+
 def test_what_another_thread_stored_meanwhile_is_served(site: Site) -> None:
     template = site.put(MIDST)
     tick = Ticks()
