@@ -19,7 +19,7 @@ from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.forks import ForkSafeLock
 
-__all__ = ["Copies", "Copy"]
+__all__ = ["Copies", "Copy", "Decoded"]
 
 _OVERHEAD: Final = 1024
 """Bytes of a copy beside its key and value, rounded up."""
@@ -119,3 +119,44 @@ class Copies:
         for key, copy in forgotten.items():
             if self._old.get(key) is not copy:
                 copy.entry = None
+
+
+class Decoded:
+    """What payloads were decoded to: the same one is read again and again.
+
+    To compare it with the one before costs a tenth of what it costs to check
+    and decode it, and much less if it is compressed.  Two generations, as
+    above.  Safe in threads and after fork.
+
+    :param max_bytes: what payloads and values take at most.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._half = max_bytes / 2
+        self._young: dict[str, tuple[bytes, CacheEntry]] = {}
+        self._old: dict[str, tuple[bytes, CacheEntry]] = {}
+        self._bytes = 0
+        self._guard = ForkSafeLock()
+
+    def get(self, key: str, payload: bytes) -> CacheEntry | None:
+        """Return what *payload* was decoded to under *key*, if it is known."""
+        known = self._young.get(key)
+        if known is None:
+            known = self._old.get(key)
+            if known is None:
+                return None
+            self.put(key, *known)
+        return known[1] if known[0] == payload else None
+
+    def put(self, key: str, payload: bytes, entry: CacheEntry) -> None:
+        """Note that *payload* is decoded to *entry* under *key*."""
+        size = len(payload) + sys.getsizeof(entry.value) + _OVERHEAD
+        if size > self._half:
+            return
+        with self._guard:
+            # One that takes another's place is counted with it: sooner full.
+            if self._bytes + size > self._half:
+                self._old, self._young = self._young, {}
+                self._bytes = 0
+            self._young[key] = payload, entry
+            self._bytes += size

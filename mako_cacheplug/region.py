@@ -366,6 +366,11 @@ class CacheRegion:
             )
         return codecs.load_value(entry.value)
 
+    @property
+    def can_stand(self) -> bool:
+        """Whether the store is one in which hits stand."""
+        return self._storage.watched is not None
+
     def standing(self, key: str) -> StandingHit | None:
         """Return the latest hit of the logical *key*, if it may stand.
 

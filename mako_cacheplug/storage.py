@@ -40,6 +40,7 @@ from mako_cacheplug.changes import changes_of
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
+from mako_cacheplug.copies import Decoded
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
@@ -62,6 +63,9 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_KEYS = 4096
+
+_DECODED_BYTES: Final = 8 * 2**20
+"""What was read lately, in each region, is kept as it was decoded."""
 
 UNCLAIMED: Final = object()
 """The claim of who stores whatever happened."""
@@ -331,6 +335,7 @@ class CodedStorage(EntryStorage):
         self.codec = codec
         self.changes = changes_of(backend)
         self._names: dict[str, str] = {}
+        self._decoded = Decoded(_DECODED_BYTES)
         self._said_what_to_install = False
 
     def reads_as(self, other: EntryStorage) -> bool:
@@ -390,6 +395,10 @@ class CodedStorage(EntryStorage):
 
     def decode(self, key: str, payload: bytes) -> CacheEntry | NoValue:
         """Return the entry in *payload*; a miss if that is none of *key*."""
+        known = self._decoded.get(key, payload)
+        if known is not None:
+            self._counters.count("bytes_read", len(payload))
+            return known
         try:
             entry = self.codec.decode(key, payload)
         except CorruptEntryError as error:
@@ -398,6 +407,7 @@ class CodedStorage(EntryStorage):
             self._say_unreadable(error)
             return NO_VALUE
         self._counters.count("bytes_read", len(payload))
+        self._decoded.put(key, payload, entry)
         return entry
 
     def _say_unreadable(self, error: CorruptEntryError) -> None:
@@ -503,6 +513,7 @@ class _CopyingStorage(CodedStorage):
         super().__init__(backend, codec, counters)
         self._store = backend
         self._copies = self.watched = Copies(backend.max_copied_bytes)
+        self._decoded = Decoded(0)  # A copy is decoded once anyway.
 
     def read(self, key: str) -> CacheEntry | NoValue:
         copy = self._copies.get(key)

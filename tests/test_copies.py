@@ -8,10 +8,39 @@ from typing import Any
 
 import pytest
 
+from mako_cacheplug import CacheRegion
+from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import UNCHANGED
+from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
+from mako_cacheplug.copies import Decoded
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.options import StoreURL
+
+
+class Payloads(CacheBackend):
+    """Memory that keeps bytes, as a store outside of the process would."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryBackend()
+
+    @classmethod
+    def from_url(cls, url: StoreURL) -> Payloads:
+        return cls()
+
+    def get(self, key: str) -> bytes | NoValue:
+        return self.memory.get(key)
+
+    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
+        self.memory.set(key, payload, ttl)
+
+    def delete(self, key: str) -> None:
+        self.memory.delete(key)
+
+    def close(self) -> None:
+        self.memory.close()
 
 
 class Store:
@@ -161,3 +190,49 @@ def test_what_is_watched_and_used_stays() -> None:
     copies.put("used", other)
     copies.touch("used", watch)
     assert copies.get("used") is other
+
+
+def test_the_same_payload_is_decoded_once() -> None:
+    decoded = Decoded(2**20)
+    entry = CacheEntry("x", 1.0)
+    decoded.put("k", b"payload", entry)
+    assert decoded.get("k", bytes(bytearray(b"payload"))) is entry
+    assert decoded.get("k", b"Payload") is None
+    assert decoded.get("other", b"payload") is None
+    newer = CacheEntry("y", 2.0)
+    decoded.put("k", b"Payload", newer)
+    assert decoded.get("k", b"payload") is None
+    assert decoded.get("k", b"Payload") is newer
+
+
+def test_what_is_decoded_is_bounded_and_in_order_of_use() -> None:
+    decoded = Decoded(200_000)
+    kept = CacheEntry("kept", 1.0)
+    decoded.put("kept", b"kept", kept)
+    payloads = [f"{i:04096}".encode() for i in range(200)]
+    for i, payload in enumerate(payloads):
+        decoded.put(f"k{i}", payload, CacheEntry(payload, 1.0))
+        assert decoded.get("kept", b"kept") is kept
+    held = sum(
+        decoded.get(f"k{i}", payload) is not None
+        for i, payload in enumerate(payloads)
+    )
+    assert 5 < held < 200_000 / 8192
+    large = bytes(150_000)
+    decoded.put("large", large, CacheEntry(large, 1.0))
+    assert decoded.get("large", large) is None
+
+
+def test_what_one_secret_has_verified_another_reads_anew() -> None:
+    """Two regions on one store: a memo is one region's own."""
+    backend = Payloads()
+    signed = CacheRegion(backend, name="r", secret="one")
+    signed.set("k", "value")
+    assert [signed.get("k") for _ in range(2)] == ["value"] * 2
+    other = CacheRegion(backend, name="r", secret="two")
+    assert other.get("k") is None
+    name = next(reversed(backend.memory._table))  # beside its label
+    payload = backend.get(name)
+    assert isinstance(payload, bytes)
+    backend.set(name, payload[:-1] + bytes([payload[-1] ^ 1]), None)
+    assert signed.get("k") is None

@@ -57,6 +57,7 @@ from mako_cacheplug.template.needs import read_needs
 from mako_cacheplug.template.outline import outline
 from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
+from mako_cacheplug.template.plan import Variant
 from mako_cacheplug.template.planning import Planner
 from mako_cacheplug.template.programmatic import ProgrammaticAPI
 from mako_cacheplug.template.scan import DEFNAME
@@ -118,17 +119,6 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         cache._ctx_get_or_create = _shortcut(self)
 
     # -- rendering ---------------------------------------------------------
-
-    def _ctx_get_or_create(
-        self, key: object, creator: _Creator, context: Any, **kw: Any
-    ) -> object:
-        """Take the place of the method that generated code calls.
-
-        All but the hits that :func:`_shortcut` has.
-        """
-        if not self._template.cache_enabled:
-            return creator()
-        return self._serve(key, creator, context, kw)
 
     def get_or_create(
         self, key: object, creation_function: _Creator, **kw: Any
@@ -213,6 +203,22 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
                 return creator()
             except OptionError as error:
                 raise error.at(plan.where) from None
+        value = self._fetch(plan, variant, creator, context, edition)
+        if is_simple and enabled is None:
+            if tags is not None:
+                kw["tags"] = tags
+            self._note_site(defname, creator, kw, edition, plan, variant)
+        return value
+
+    def _fetch(
+        self,
+        plan: FragmentPlan,
+        variant: Variant,
+        creator: _Creator,
+        context: Any,
+        edition: Edition,
+    ) -> object:
+        """Return the fragment from its region, with what its holes show."""
         logical, labels, fragment = variant
         value = plan.region.fetch(
             logical,
@@ -226,12 +232,6 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         if value.__class__ is dict:
             origin = context, plan, edition
             return self._with_holes(value, logical, creator, origin)
-        if is_simple and enabled is None:
-            hit = plan.region.standing(logical)
-            if hit is not None:
-                if tags is not None:
-                    kw["tags"] = tags
-                self._note_site(defname, creator, kw, edition, plan, hit)
         return value
 
     def _note_site(
@@ -241,17 +241,22 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         kw: dict[str, object],
         edition: Edition,
         plan: FragmentPlan,
-        hit: StandingHit,
+        variant: Variant,
     ) -> None:
         """Let the next call like this one take the shortcut.
 
         One whose options are all in its tag: nothing that a caller could
         change without being noticed.
         """
+        hit = None
+        if plan.region.can_stand:
+            hit = plan.region.standing(variant[0])
+            if hit is None:
+                return
         is_plain = {*map(type, kw.values())} <= {str, int}
         if is_plain and not ("depends" in kw or edition.version.is_open):
             self._sites[defname] = _Site(
-                creator.__code__, kw, edition, plan, hit
+                creator.__code__, kw, edition, plan, variant, hit
             )
 
     def _with_holes(
@@ -351,21 +356,23 @@ class MemoryCacheImpl(CachePlugImpl):
 
 
 class _Site:
-    """A place in a template that called for a fragment, and had a hit.
+    """A place in a template that called for a fragment, and had one.
 
     :param code: of the lambda that it passes, and no other place does.
     :param kw: the options that it passes.
-    :param hit: its latest; the only one, if its key is always the same.
+    :param variant: of its latest call.
+    :param hit: of that, if the store is one in which hits stand.
     """
 
     __slots__ = (
-        "_own_labels",
-        "_plan",
         "_tags",
+        "_variant",
         "code",
         "edition",
         "has_heirs",
         "kw",
+        "plan",
+        "stands",
         "take",
     )
 
@@ -375,29 +382,41 @@ class _Site:
         kw: dict[str, object],
         edition: Edition,
         plan: FragmentPlan,
-        hit: StandingHit,
+        variant: Variant,
+        hit: StandingHit | None,
     ):
         self.code = code
         self.kw = kw
         self.edition = edition
+        self.plan = plan
         self.has_heirs = plan.is_heirs is not False
-        self.take = None if plan.constant is None else hit.take
-        self._plan = plan
-        self._own_labels = 2 if plan.has_key else 1
-        self._tags = hit.expected[self._own_labels :]
+        self.stands = hit is not None
+        self.take = hit.take if hit and plan.constant else None
+        self._variant = variant
+        self._tags = plan.tags_among(variant[1])
 
     def find(
         self, key: object, creator: _Creator
     ) -> Callable[[], CacheEntry | None]:
         """Return what takes the hit for the key and arguments of this call."""
-        plan = self._plan
+        plan = self.plan
         try:
             hit = plan.region.standing(plan.simple_key(key, creator))
         except KeyTypeError:
             return _nothing
-        if hit is None or hit.expected[self._own_labels :] != self._tags:
+        if hit is None or plan.tags_among(hit.expected) != self._tags:
             return _nothing
         return hit.take
+
+    def variant(self, key: object, creator: _Creator) -> Variant:
+        """Return what this call asks for.
+
+        :raises KeyTypeError: if its key or an argument cannot be in a key.
+        """
+        plan = self.plan
+        if plan.constant is not None:
+            return self._variant
+        return plan.variant(key, None, creator, "", False, self._tags)
 
 
 def _nothing() -> None:
@@ -407,14 +426,15 @@ def _nothing() -> None:
 def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
     """Return what takes the place of the method that generated code calls.
 
-    A fragment whose key is its own, or its own with its arguments, is served
-    here while its last hit stands.  Whatever is not certain goes the long way.
+    A fragment whose key is the author's, or its own with its arguments, is
+    served here while its last hit stands, and where none does, fetched without
+    looking at its options again.  What is not certain goes the long way.
     """
     template = impl._template
     editions = impl._editions
     sites = impl._sites
     is_only = editions.only is not None
-    the_long_way = impl._ctx_get_or_create
+    the_long_way = impl._serve
     under_way = nesting.under_way
     current = nesting.current
 
@@ -438,12 +458,26 @@ def _shortcut(impl: CachePlugImpl) -> Callable[..., object]:
             )
             and (not under_way or current() is None)
         ):
-            take = site.take or site.find(key, creator)
-            entry = take()
-            if entry is not None:
-                return entry.value
+            take = site.take
+            if take is None and site.stands:
+                take = site.find(key, creator)
+            if take is not None:
+                entry = take()
+                if entry is not None:
+                    return entry.value
+            else:
+                try:
+                    variant = site.variant(key, creator)
+                except KeyTypeError:
+                    pass  # Which is said there.
+                else:
+                    return impl._fetch(
+                        site.plan, variant, creator, context, site.edition
+                    )
+        if not template.cache_enabled:
+            return creator()
         kw[DEFNAME] = __M_defname
-        return the_long_way(key, creator, context, **kw)
+        return the_long_way(key, creator, context, kw)
 
     return ctx_get_or_create
 

@@ -35,6 +35,9 @@ Cell = tuple[int | Callable[[Any], object], ...]
 by the numbers of their cells; and what is done with what is there."""
 
 
+Variant = tuple[str, tuple[str, ...], Fragment]
+"""What one call asks for: its logical key, its labels, what is special."""
+
 _KNOWN_TAGS: Final = 256
 
 
@@ -162,7 +165,7 @@ class FragmentPlan:
         heirs: str,
         has_content: bool,
         tag_labels: tuple[str, ...],
-    ) -> tuple[str, tuple[str, ...], Fragment]:
+    ) -> Variant:
         """Return one call's logical key, its labels, and what is special.
 
         An author's own ``cache_key`` stands for the arguments too, unless
@@ -200,6 +203,10 @@ class FragmentPlan:
         # his version of the template.
         fragment = self._plain if rest else self._removed
         return self.prefix + base + rest, labels, fragment
+
+    def tags_among(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those *labels* of a simple call that are its tags'."""
+        return labels[2 if self.has_key else 1 :]
 
     def simple_key(self, key: object, creator: FunctionType) -> str:
         """Return the logical key that :meth:`variant` makes for a simple call.

@@ -163,16 +163,20 @@ def _no_namespace() -> None:
     "peers/test_wrong_content.py::test_a_region_per_tenant_freezes[memory]",
 )
 def _frozen() -> None:
-    whole = seam.CachePlugImpl._ctx_get_or_create
+    whole = seam.CachePlugImpl._serve
 
     def first(
-        self: Any, key: object, creator: Any, context: Any, **kw: Any
+        self: Any,
+        key: object,
+        creator: Any,
+        context: Any,
+        kw: dict[str, object],
     ) -> object:
         frozen = self.__dict__.setdefault("_frozen", {})
-        kw = frozen.setdefault(kw.get("__M_defname"), kw)
-        return whole(self, key, creator, context, **kw)
+        kw = {**frozen.setdefault(kw.get("__M_defname"), {**kw})}
+        return whole(self, key, creator, context, kw)
 
-    replace(seam.CachePlugImpl, "_ctx_get_or_create", first)
+    replace(seam.CachePlugImpl, "_serve", first)
 
 
 @mechanism(
