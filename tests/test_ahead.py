@@ -32,7 +32,7 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.learning import HELD_SECONDS
 from mako_cacheplug.learning import MOST_BYTES
 from mako_cacheplug.region import CacheRegion
-from mako_cacheplug.template import impl as seam
+from mako_cacheplug.template import private
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
 from mako_cacheplug.testing.wire import Wire
@@ -621,7 +621,7 @@ def test_what_was_at_hand_goes_when_the_render_ends(
             super().__init__(*given)
             kept.append(weakref.ref(self))
 
-    monkeypatch.setattr(seam, "RenderReads", Watched)
+    monkeypatch.setattr(private, "RenderReads", Watched)
     template = site.put(FRONT)
     gc.disable()
     try:

@@ -16,8 +16,8 @@ from mako.template import Template
 from mako_cacheplug.template.identity import ordered_settings
 from mako_cacheplug.template.identity import own_uri
 from mako_cacheplug.template.impl import CachePlugImpl
-from mako_cacheplug.template.impl import compiled_code
-from mako_cacheplug.template.impl import template_identity
+from mako_cacheplug.template.private import compiled_code
+from mako_cacheplug.template.private import template_identity
 
 # Many free names, nested defs and assignments: Mako writes each of these in
 # the order of a set.

@@ -13,11 +13,11 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.template import Template
 
-from mako_cacheplug.template.impl import library_in
-from mako_cacheplug.template.impl import loaded_template
-from mako_cacheplug.template.impl import own_part
-from mako_cacheplug.template.impl import template_identity
 from mako_cacheplug.template.library import Library
+from mako_cacheplug.template.private import library_in
+from mako_cacheplug.template.private import loaded_template
+from mako_cacheplug.template.private import own_part
+from mako_cacheplug.template.private import template_identity
 
 SITE = {
     "page.mako": '<%inherit file="base.mako"/><%include file="part.mako"/>',

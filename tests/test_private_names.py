@@ -1,4 +1,4 @@
-"""What touches a private name of Mako's is in ``template/impl.py`` alone.
+"""What touches a private name of Mako's is in ``template/private.py`` alone.
 
 A private name is one with an underscore in front that Mako's own source or
 the modules that it generates define or use.
@@ -19,7 +19,7 @@ import mako_cacheplug
 
 PACKAGE = Path(mako_cacheplug.__file__).parent
 PLUGINS = PACKAGE.parent / "plugins"
-SEAM = "mako_cacheplug/template/impl.py"
+SEAM = "mako_cacheplug/template/private.py"
 
 MODULES = {
     str(path.relative_to(root)): path

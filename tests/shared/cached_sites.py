@@ -13,7 +13,7 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.template import Template
 
-from mako_cacheplug.template import impl as seam
+from mako_cacheplug.template import private
 from mako_cacheplug.template.impl import CachePlugImpl
 from mako_cacheplug.template.library import Library
 from mako_cacheplug.testing.servers import MemcachedServer
@@ -94,8 +94,8 @@ class Files:
 
 def watch(lookup: TemplateLookup, clock: Callable[[], float]) -> None:
     """Let *lookup*'s dependencies be looked at by *clock*."""
-    library = Library(lookup, seam.own_part, seam.loaded_template, clock)
-    setattr(lookup, seam._LIBRARY, library)
+    library = Library(lookup, private.own_part, private.loaded_template, clock)
+    setattr(lookup, private._LIBRARY, library)
 
 
 def render(lookup: TemplateLookup, uri: str, **given: Any) -> str:

@@ -9,6 +9,7 @@ from mako_cacheplug import keys
 from mako_cacheplug.template import identity
 from mako_cacheplug.template import impl as seam
 from mako_cacheplug.template import plan as plans
+from mako_cacheplug.template import private
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.heirs import HeirUse
 from mako_cacheplug.template.library import Library
@@ -28,7 +29,7 @@ from taken_out.mechanism import replace
     "traps/test_seam.py::test_string_templates_at_one_address[memory]",
 )
 def _no_own_part() -> None:
-    replace(seam, "identity", lambda uri, *rest: keys.join(uri, ""))
+    replace(private, "identity", lambda uri, *rest: keys.join(uri, ""))
 
 
 @mechanism(
@@ -36,8 +37,8 @@ def _no_own_part() -> None:
     "test_identity.py::test_uris_with_one_module_name_are_told_apart",
 )
 def _no_uri() -> None:
-    whole = seam.identity
-    replace(seam, "identity", lambda uri, *rest: whole("", *rest))
+    whole = private.identity
+    replace(private, "identity", lambda uri, *rest: whole("", *rest))
 
 
 @mechanism(
@@ -46,7 +47,7 @@ def _no_uri() -> None:
     "peers/test_waste.py::test_a_restart_empties_the_store[file-string]",
 )
 def _made_up_uris() -> None:
-    replace(seam, "own_uri", lambda uri, filename: uri)
+    replace(private, "own_uri", lambda uri, filename: uri)
 
 
 @mechanism(
@@ -78,7 +79,7 @@ def _address() -> None:
     "traps/test_seam.py::test_two_themes_that_differ_in_a_part[memory]",
 )
 def _no_needs() -> None:
-    replace(seam, "read_needs", lambda code, source: Needs((), False))
+    replace(private, "read_needs", lambda code, source: Needs((), False))
 
 
 @mechanism(
@@ -122,7 +123,9 @@ def _needs_of_needs() -> None:
 )
 def _open() -> None:
     replace(
-        seam, "read_needs", lambda *args: Needs(read_needs(*args).named, False)
+        private,
+        "read_needs",
+        lambda *args: Needs(read_needs(*args).named, False),
     )
 
 
