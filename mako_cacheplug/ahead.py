@@ -32,6 +32,7 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.changes import Changes
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.forks import ForkSafeLock
@@ -39,7 +40,6 @@ from mako_cacheplug.learning import Course
 from mako_cacheplug.learning import HELD_SECONDS
 from mako_cacheplug.learning import Learner
 from mako_cacheplug.learning import MOST_BYTES
-from mako_cacheplug.storage import CodedStorage
 
 __all__ = ["Pairs", "ReadAhead", "RenderReads", "learner_of"]
 

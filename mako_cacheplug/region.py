@@ -28,6 +28,7 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventHook
 from mako_cacheplug.events import EventKind
@@ -46,9 +47,8 @@ from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
-from mako_cacheplug.storage import CodedStorage
-from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.storages import open_storage
 
 __all__ = ["CacheRegion", "Fragment"]
 

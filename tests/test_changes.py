@@ -9,10 +9,10 @@ from mako_cacheplug.backends.null import NullBackend
 from mako_cacheplug.changes import Changes
 from mako_cacheplug.changes import changes_of
 from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
-from mako_cacheplug.storage import CodedStorage
 
 
 def test_names_since_a_place() -> None:

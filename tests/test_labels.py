@@ -19,14 +19,14 @@ from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.backends.null import NullBackend
 from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.options import StoreURL
-from mako_cacheplug.storage import CodedStorage
 from mako_cacheplug.storage import EntryStorage
-from mako_cacheplug.storage import open_storage
+from mako_cacheplug.storages import open_storage
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
 from mako_cacheplug.testing.wire import Wire

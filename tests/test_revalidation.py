@@ -20,7 +20,7 @@ from mako_cacheplug.options import StoreURL
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.region import Fragment
 from mako_cacheplug.storage import EntryStorage
-from mako_cacheplug.storage import open_storage
+from mako_cacheplug.storages import open_storage
 from mako_cacheplug.testing import ManualClock
 
 ENTRY = CacheEntry("välue", 1.0, 2.0, 0.5, (("label", "version"),))

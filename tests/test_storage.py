@@ -26,8 +26,8 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.storage import EntryStorage
-from mako_cacheplug.storage import open_storage
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.storages import open_storage
 
 ENTRY = CacheEntry("välue", 1.0, 2.0, 0.5, (("label", "version"),))
 

@@ -26,7 +26,7 @@ from mako_cacheplug.registry import backend_class
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.registry import is_backend
 from mako_cacheplug.registry import open_backend
-from mako_cacheplug.storage import open_storage
+from mako_cacheplug.storages import open_storage
 from mako_cacheplug.tiers import NearTier
 from mako_cacheplug.tiers import TieredStorage
 

@@ -30,12 +30,12 @@ from mako_cacheplug import nesting
 from mako_cacheplug import options
 from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.ahead import RenderReads
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.registry import backend_names
 from mako_cacheplug.standing import StandingHit
-from mako_cacheplug.storage import CodedStorage
 from mako_cacheplug.template.editions import Edition
 from mako_cacheplug.template.editions import Editions
 from mako_cacheplug.template.foreign import PluginImpl
