@@ -301,6 +301,22 @@ def test_an_invalidation_in_the_midst_of_a_render_is_seen(
     assert template.render(tick=tick, midst=midst) == "a1 b3 "
 
 
+def test_what_a_region_with_a_near_tier_clears_is_seen(
+    site: Site, wire: Wire
+) -> None:
+    template = site.put(MIDST)
+    tick = Ticks()
+    for _ in range(3):
+        template.render(tick=tick, midst=str)
+    tiered = CacheRegion(f"tiered://?far={wire.url}")
+
+    def midst() -> str:
+        tiered.clear()
+        return ""
+
+    assert template.render(tick=tick, midst=midst) == "a1 b3 "
+
+
 @pytest.mark.parametrize("seconds", [0.0, HELD_SECONDS * 1.1])
 def test_labels_that_were_current_are_looked_at_again(
     site: Site, elsewhere: Site, clock: ManualClock, seconds: float
