@@ -289,6 +289,10 @@ class RenderReads:
         self._known: dict[CodedStorage, ReadAhead] = {}
         self._stores: dict[Learner, _AtHand] = {}
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Become ``None`` in a copy of the output that this is kept with."""
+        return type(None), ()
+
     def of(self, storage: CodedStorage) -> ReadAhead:
         """Return what is at hand of *storage*."""
         known = self._known.get(storage)

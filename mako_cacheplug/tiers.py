@@ -187,17 +187,20 @@ class NearTier:
                     del self._trips[key]
         trip.over.set()
 
-    def forget(self, key: str) -> None:
-        """Serve nobody from now on what was read under *key* until now."""
-        self.copies.delete(key)
-        with self._guard:
-            self._trips.pop(key, None)
+    def forget(self, key: str | None) -> None:
+        """Serve nobody from now on what was read under *key* until now.
 
-    def forget_all(self) -> None:
-        """Do the same for every key."""
-        self.copies.clear()
+        ``None`` is every key.
+        """
+        if key is None:
+            self.copies.clear()
+        else:
+            self.copies.delete(key)
         with self._guard:
-            self._trips.clear()
+            if key is None:
+                self._trips.clear()
+            else:
+                self._trips.pop(key, None)
 
     def _reset(self) -> None:
         self._trips = {}
@@ -210,7 +213,8 @@ class SourceStorage(EntryStorage):
     :param far: entries in its far store.
     :param near: the copies of what this region may read: what another one
         has verified by another secret is not among them.
-    :param forget: makes every tier of *backend* forget a key.
+    :param forget: makes every tier of *backend* forget a key; ``None`` is
+        every key.
     """
 
     def __init__(
@@ -218,7 +222,7 @@ class SourceStorage(EntryStorage):
         backend: CacheBackend,
         far: EntryStorage,
         near: NearTier,
-        forget: Callable[[str], None],
+        forget: Callable[[str | None], None],
         counters: RegionCounters,
     ) -> None:
         super().__init__(backend, counters)
@@ -268,6 +272,12 @@ class SourceStorage(EntryStorage):
         finally:
             self._forget(key)
 
+    def clear(self) -> None:
+        try:
+            self._far.clear()
+        finally:
+            self._forget(None)
+
     def claim(self, key: str) -> object | None:
         return self._far.claim(key)
 
@@ -288,7 +298,7 @@ class TieredStorage(SourceStorage):
         backend: CacheBackend,
         far: EntryStorage,
         near: NearTier,
-        forget: Callable[[str], None],
+        forget: Callable[[str | None], None],
         counters: RegionCounters,
     ) -> None:
         super().__init__(backend, far, near, forget, counters)

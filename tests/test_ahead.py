@@ -5,8 +5,10 @@ Real pages on a real memcached, with a proxy before it that sees each trip.
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
+import pickle
 import threading
 import uuid
 import weakref
@@ -294,6 +296,22 @@ def test_an_invalidation_in_the_midst_of_a_render_is_seen(
             thread = threading.Thread(target=invalidate, args=(one, other))
             thread.start()
             thread.join()
+        return ""
+
+    assert template.render(tick=tick, midst=midst) == "a1 b3 "
+
+
+def test_what_a_region_with_a_near_tier_clears_is_seen(
+    site: Site, wire: Wire
+) -> None:
+    template = site.put(MIDST)
+    tick = Ticks()
+    for _ in range(3):
+        template.render(tick=tick, midst=str)
+    tiered = CacheRegion(f"tiered://?far={wire.url}")
+
+    def midst() -> str:
+        tiered.clear()
         return ""
 
     assert template.render(tick=tick, midst=midst) == "a1 b3 "
@@ -645,6 +663,38 @@ def test_one_output_of_two_renders_is_no_common_state(
     other.cache.impl.invalidate_tags("t")
     template.render_context(Context(output, tick=tick))
     assert output.getvalue() == "a1 b2 " * 3 + "a3 b4 "
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy],
+    ids=["pickled", "copied"],
+)
+def test_an_output_can_be_copied(
+    site: Site, copied: Callable[[io.StringIO], io.StringIO]
+) -> None:
+    """As a framework does that keeps its responses."""
+    template = site.put(define("ab") + call("ab"))
+    output = io.StringIO()
+    template.render_context(Context(output))
+    assert vars(output), "what it has at hand is kept there"
+    other = copied(output)
+    assert [*vars(other).values()] == [None]
+    template.render_context(Context(other))
+    assert other.getvalue() == "a b a b "
+    assert output.getvalue() == "a b "
+
+
+def test_an_output_that_takes_no_attributes(site: Site) -> None:
+    template = site.put(define("ab") + call("ab"))
+    shown: list[str] = []
+
+    class Output:
+        write = shown.append
+
+    for _ in range(3):
+        template.render_context(Context(Output))
+    assert "".join(shown) == "a b " * 3
 
 
 # -- changes and threads ---------------------------------------------------

@@ -165,14 +165,10 @@ class TieredBackend(CacheBackend):
         far = open_storage(self.far, codec, counters)
         return TieredStorage(self, far, near, self._forget, counters)
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: str | None) -> None:
         # Regions of another secret see the same removals.
         for near in list(self._tiers.values()):
             near.forget(key)
-
-    def _forget_all(self) -> None:
-        for near in list(self._tiers.values()):
-            near.forget_all()
 
     def get(self, key: str) -> bytes | NoValue:
         return self.far.get(key)
@@ -189,11 +185,11 @@ class TieredBackend(CacheBackend):
         try:
             self.far.clear()
         finally:
-            self._forget_all()
+            self._forget(None)
 
     def close(self) -> None:
         """Forget the copies.  The far store may be in use elsewhere."""
-        self._forget_all()
+        self._forget(None)
 
 
 def _time_span(value: object, option: str) -> float:

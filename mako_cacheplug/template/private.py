@@ -230,8 +230,8 @@ def at_hand(context: Any, storage: CodedStorage) -> ReadAhead | None:
     if context is None:
         return None
     output = getattr(context._buffer_stack[0], "__dict__", None)
-    if output is None:
-        return None
+    if not isinstance(output, dict):
+        return None  # As of a class, whose attributes are its author's.
     reads = output.get(_READS)
     if reads is None or reads.render() is not context.caller_stack:
         module = getattr(context._with_template, "module", None)
