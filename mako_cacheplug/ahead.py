@@ -41,10 +41,10 @@ from mako_cacheplug.learning import HELD_SECONDS
 from mako_cacheplug.learning import Learner
 from mako_cacheplug.learning import MOST_BYTES
 
-__all__ = ["Pairs", "ReadAhead", "RenderReads", "learner_of"]
+__all__ = ["Gathered", "ReadAhead", "RenderReads", "learner_of"]
 
-Pairs = tuple[tuple[str, str], ...]
-"""Labels with their versions."""
+Gathered = tuple[tuple[str, bytes], ...]
+"""Payloads by the store's names."""
 
 _learners: Final[
     weakref.WeakKeyDictionary[CacheBackend, dict[object, Learner]]
@@ -74,13 +74,11 @@ class _AtHand:
         """When the first of it was read, by the learner's clock."""
 
         self.course = Course(learner, page)
-        self.entries: dict[str, bytes | CacheEntry | NoValue] = {}
-        """By name: a payload, what it was decoded to, or that there is
-        none."""
+        self.payloads: dict[str, bytes | NoValue] = {}
+        """By name; or that there is none."""
 
-        self.checked: dict[Pairs, tuple[str, ...]] = {}
-        """Labels that are current, going by what is at hand; and which of
-        them were asked for."""
+        self.entries: dict[str, CacheEntry | NoValue] = {}
+        """What those were decoded to that have been asked for."""
 
         self._changes = changes
         self._place = 0
@@ -88,7 +86,7 @@ class _AtHand:
 
     def refresh(self) -> None:
         """Let go of what is too old or has changed."""
-        if not self.entries:
+        if not self.payloads:
             return
         if not 0.0 <= self.clock() - self.since <= HELD_SECONDS:
             self._forget()
@@ -98,11 +96,12 @@ class _AtHand:
             if names is None:
                 self._forget()
                 return
-            self.checked.clear()
             for name in names:
+                self.payloads.pop(name, None)
                 self.entries.pop(name, None)
 
     def _forget(self) -> None:
+        self.payloads.clear()
         self.entries.clear()
         self._bytes = 0
 
@@ -118,11 +117,11 @@ class _AtHand:
         """
         if self._bytes > MOST_BYTES:
             self._forget()
-        if not self.entries:
+        if not self.payloads:
             # Before the store is asked.
             self.since = self.clock()
             self._place = self._changes.count
-        wanted = [name for name in along if name not in self.entries]
+        wanted = [name for name in along if name not in self.payloads]
         wanted = [*dict.fromkeys(names + wanted)]
         try:
             found = read(wanted)
@@ -130,16 +129,16 @@ class _AtHand:
             self.is_off = True
             self._forget()
             raise
-        self.checked.clear()
         total = 0
         for name in wanted:
             payload: object = found.get(name, NO_VALUE)
+            self.entries.pop(name, None)
             if isinstance(payload, bytes):
-                self.entries[name] = payload
+                self.payloads[name] = payload
                 total += len(payload)
             else:
                 # An answer of another type cannot be read.
-                self.entries[name] = NO_VALUE if payload is NO_VALUE else b""
+                self.payloads[name] = NO_VALUE if payload is NO_VALUE else b""
         self._bytes += total
         if total > MOST_BYTES:
             sizes = {name: _size(found.get(name)) for name in along}
@@ -171,11 +170,10 @@ class ReadAhead:
 
     def read(
         self, key: str, labels: tuple[str, ...], trusting: bool
-    ) -> tuple[CacheEntry | NoValue, Mapping[str, str | None] | None]:
+    ) -> tuple[CacheEntry | NoValue, Mapping[str, str | None]]:
         """Return the entry under *key*, and the versions of *labels*.
 
-        A label that is not there has the version ``None``.  Instead of the
-        versions ``None``, if the entry's labels are :meth:`checked <check>`.
+        A label that is not there has the version ``None``.
 
         :param trusting: whether the first of *labels* is rarely needed: its
             version is told if it is at hand.
@@ -184,19 +182,12 @@ class ReadAhead:
         at_hand = self._at_hand
         at_hand.refresh()
         if not trusting:
-            entry = self._take(key)
-            if (
-                entry is not None
-                and entry is not NO_VALUE
-                and at_hand.checked.get(entry.labels) == labels
-            ):
-                return entry, None
             found = self._read((key, *labels), None)
         else:
             rare = labels[0]
             entry = self._take(key) if len(labels) == 1 else None
             if entry is not None and not at_hand.course.checks:
-                return entry, {}  # The way of most hits.
+                return entry, {}
             found = self._read((key, *labels[1:]), rare)
             label = self._take(rare)
             if label is not None:
@@ -204,12 +195,36 @@ class ReadAhead:
         entry = found.pop(key)
         return entry, {name: _version(one) for name, one in found.items()}
 
-    def check(self, pairs: Pairs, labels: tuple[str, ...]) -> None:
-        """Note that *pairs* have all *labels*, and are current.
+    def gather(self, keys: Iterable[str]) -> Gathered | None:
+        """Return the payloads that are at hand of *keys*, if all of them are.
 
-        As far as is known from what is at hand.
+        Where the same ones are at hand again, they mean the same again.
         """
-        self._at_hand.checked[pairs] = labels
+        gathered = []
+        for key in keys:
+            name = self._storage.name(key)
+            payload = self._at_hand.payloads.get(name, NO_VALUE)
+            if payload is NO_VALUE:
+                return None
+            gathered.append((name, payload))
+        return tuple(gathered)
+
+    def has(self, gathered: Gathered, trusting: bool) -> bool:
+        """Tell whether these payloads are at hand; they have been used then.
+
+        :param trusting: whether they leave out what is rarely needed: it may
+            be at hand as well, to be looked at.
+        """
+        at_hand = self._at_hand
+        at_hand.refresh()
+        if trusting and at_hand.course.checks:
+            return False
+        payloads = at_hand.payloads
+        for name, payload in gathered:
+            if payloads.get(name) != payload:
+                return False
+        at_hand.course.used.update([name for name, _ in gathered])
+        return True
 
     def versions(
         self,
@@ -266,11 +281,16 @@ class ReadAhead:
         at_hand = self._at_hand
         found = at_hand.entries.get(name)
         if found is None:
-            return None
-        at_hand.course.used.add(name)
-        if isinstance(found, bytes):
-            found = self._storage.decode(key, found)
+            payload = at_hand.payloads.get(name)
+            if payload is None:
+                return None
+            found = (
+                NO_VALUE
+                if payload is NO_VALUE
+                else self._storage.decode(key, payload)
+            )
             at_hand.entries[name] = found
+        at_hand.course.used.add(name)
         return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 from typing import Final
@@ -28,7 +29,7 @@ from mako_cacheplug.changes import changes_of
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
-from mako_cacheplug.copies import Decoded
+from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
@@ -76,7 +77,9 @@ class CodedStorage(EntryStorage):
         self.codec = codec
         self.changes = changes_of(backend)
         self._names: dict[str, str] = {}
-        self._decoded = Decoded(_DECODED_BYTES)
+        self._decoded: Recent[tuple[bytes, CacheEntry]] = Recent(
+            _DECODED_BYTES
+        )
         self._said_what_to_install = False
 
     def reads_as(self, other: EntryStorage) -> bool:
@@ -136,10 +139,12 @@ class CodedStorage(EntryStorage):
 
     def decode(self, key: str, payload: bytes) -> CacheEntry | NoValue:
         """Return the entry in *payload*; a miss if that is none of *key*."""
-        known = self._decoded.get(key, payload)
-        if known is not None:
+        known = self._decoded.get(key)
+        if known is not None and known[0] == payload:
+            # It costs a tenth of checking and decoding it, and much less
+            # than that if it is compressed.
             self._counters.count("bytes_read", len(payload))
-            return known
+            return known[1]
         try:
             entry = self.codec.decode(key, payload)
         except CorruptEntryError as error:
@@ -148,7 +153,8 @@ class CodedStorage(EntryStorage):
             self._say_unreadable(error)
             return NO_VALUE
         self._counters.count("bytes_read", len(payload))
-        self._decoded.put(key, payload, entry)
+        size = len(payload) + sys.getsizeof(entry.value)
+        self._decoded.put(key, (payload, entry), size)
         return entry
 
     def _say_unreadable(self, error: CorruptEntryError) -> None:
@@ -254,7 +260,7 @@ class CopyingStorage(CodedStorage):
         super().__init__(backend, codec, counters)
         self._store = backend
         self._copies = self.watched = Copies(backend.max_copied_bytes)
-        self._decoded = Decoded(0)  # A copy is decoded once anyway.
+        self._decoded = Recent(0)  # A copy is decoded once anyway.
 
     def read(self, key: str) -> CacheEntry | NoValue:
         copy = self._copies.get(key)

@@ -12,6 +12,8 @@ import math
 import sys
 from typing import Any
 from typing import Final
+from typing import Generic
+from typing import TypeVar
 
 from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import SupportsRevalidation
@@ -19,7 +21,9 @@ from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.forks import ForkSafeLock
 
-__all__ = ["Copies", "Copy", "Decoded"]
+__all__ = ["Copies", "Copy", "Recent"]
+
+_T = TypeVar("_T")
 
 _OVERHEAD: Final = 1024
 """Bytes of a copy beside its key and value, rounded up."""
@@ -121,36 +125,37 @@ class Copies:
                 copy.entry = None
 
 
-class Decoded:
-    """What payloads were decoded to: the same one is read again and again.
+class Recent(Generic[_T]):
+    """What was found out lately, by logical key: two generations, as above.
 
-    To compare it with the one before costs a tenth of what it costs to check
-    and decode it, and much less if it is compressed.  Two generations, as
-    above.  Safe in threads and after fork.
+    Safe in threads and after fork.
 
-    :param max_bytes: what payloads and values take at most.
+    :param max_bytes: what it takes at most.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._half = max_bytes / 2
-        self._young: dict[str, tuple[bytes, CacheEntry]] = {}
-        self._old: dict[str, tuple[bytes, CacheEntry]] = {}
+        self._young: dict[str, tuple[_T, int]] = {}
+        self._old: dict[str, tuple[_T, int]] = {}
         self._bytes = 0
         self._guard = ForkSafeLock()
 
-    def get(self, key: str, payload: bytes) -> CacheEntry | None:
-        """Return what *payload* was decoded to under *key*, if it is known."""
+    def get(self, key: str) -> _T | None:
+        """Return what is known under *key*; it was used."""
         known = self._young.get(key)
         if known is None:
             known = self._old.get(key)
             if known is None:
                 return None
             self.put(key, *known)
-        return known[1] if known[0] == payload else None
+        return known[0]
 
-    def put(self, key: str, payload: bytes, entry: CacheEntry) -> None:
-        """Note that *payload* is decoded to *entry* under *key*."""
-        size = len(payload) + sys.getsizeof(entry.value) + _OVERHEAD
+    def put(self, key: str, found: _T, size: int) -> None:
+        """Keep what was found out, unless it is larger than half of the bound.
+
+        :param size: its bytes, but for what each of them takes beside.
+        """
+        size += _OVERHEAD
         if size > self._half:
             return
         with self._guard:
@@ -158,5 +163,5 @@ class Decoded:
             if self._bytes + size > self._half:
                 self._old, self._young = self._young, {}
                 self._bytes = 0
-            self._young[key] = payload, entry
+            self._young[key] = found, size
             self._bytes += size

@@ -16,14 +16,16 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Final
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
-from mako_cacheplug.ahead import Pairs
+from mako_cacheplug.ahead import Gathered
 from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.lock import DogpileLock
@@ -32,6 +34,9 @@ from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.storage import EntryStorage
 
 __all__ = ["LabelVersions"]
+
+Pairs = tuple[tuple[str, str], ...]
+"""Labels with their versions."""
 
 _REMEMBERED_CHECKS: Final = 4096
 
@@ -48,6 +53,20 @@ _LEASE_SECONDS: Final = 2.0
 _others: Final[WeakKeyDictionary[CacheBackend, WeakSet[LabelVersions]]] = (
     WeakKeyDictionary()
 )
+
+
+_PROOF_BYTES: Final = 4 * 2**20
+
+
+class _Proof(NamedTuple):
+    """A hit of a render that had the store's answers at hand."""
+
+    expected: tuple[str, ...]
+    entry: CacheEntry
+    gathered: Gathered
+    until: float
+    """When its first label is no longer trusted; infinite if it is among what
+    was gathered."""
 
 
 class LabelVersions:
@@ -69,6 +88,7 @@ class LabelVersions:
         self._clock = clock
         self._pairs: dict[Pairs, Pairs] = {}
         self._checked: dict[str, tuple[float, Pairs, float]] = {}
+        self._proofs: Recent[_Proof] = Recent(_PROOF_BYTES)
 
     def are_those_of(self, other: LabelVersions) -> bool:
         """Tell whether a label's version is the same here and there."""
@@ -114,10 +134,15 @@ class LabelVersions:
         if ahead is not None and ahead.is_off:
             ahead = None
         if ahead is not None:
-            entry, versions = ahead.read(key, expected, trusting)
-            if versions is None:
-                return entry
-            known = versions
+            proof = self._proofs.get(key)
+            if (
+                proof is not None
+                and proof.expected == expected
+                and (not trusting or 0.0 < proof.until - now <= TRUST_SECONDS)
+                and ahead.has(proof.gathered, trusting)
+            ):
+                return proof.entry
+            entry, known = ahead.read(key, expected, trusting)
         elif storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
@@ -131,6 +156,7 @@ class LabelVersions:
         pairs = entry.labels
         if not (pairs or expected):
             return entry
+        left_out = 0
         if trusting:
             checked = self._checked.get(key)
             if (
@@ -141,25 +167,47 @@ class LabelVersions:
                 and checked[1] == pairs
             ):
                 if len(pairs) == 1:
+                    if ahead is not None:
+                        self._prove(key, expected, entry, ahead, trusting)
                     return entry
                 own = expected[0]
                 pairs = tuple([pair for pair in pairs if pair[0] != own])
-                expected = expected[1:]
-                trusting = False
-        if not _have(pairs, expected):
+                left_out = 1
+        if not _have(pairs, expected[left_out:]):
             return NO_VALUE
         if ahead is not None:
-            rare = expected[0] if trusting else None
+            rare = expected[0] if trusting and not left_out else None
             known = ahead.versions(pairs, known, rare)
         if not _are_current(storage, pairs, known):
             return NO_VALUE
-        if trusting:
+        if trusting and not left_out:
             # From when its label was read.
             since = now if ahead is None else now - ahead.age
             self._trust(key, entry, since)
-        elif ahead is not None:
-            ahead.check(pairs, expected)
+        if ahead is not None:
+            self._prove(key, expected, entry, ahead, trusting)
         return entry
+
+    def _prove(
+        self,
+        key: str,
+        expected: tuple[str, ...],
+        entry: CacheEntry,
+        ahead: ReadAhead,
+        trusting: bool,
+    ) -> None:
+        """Note what *entry* was found valid by: it need not be found again.
+
+        As long as the payloads are the same, and its first label is trusted.
+        """
+        trusted = expected[0] if trusting else None
+        names = [name for name, _ in entry.labels if name != trusted]
+        gathered = ahead.gather((key, *names))
+        if gathered is not None:
+            until = self._trusted_until(key) if trusting else math.inf
+            size = sum([len(payload) for _, payload in gathered])
+            proof = _Proof(expected, entry, gathered, until)
+            self._proofs.put(key, proof, size)
 
     def stand(
         self,

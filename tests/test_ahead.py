@@ -29,11 +29,13 @@ from mako_cacheplug_memcached.backend import MemcachedBackend
 from mako_cacheplug.ahead import learner_of
 from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.learning import HELD_SECONDS
 from mako_cacheplug.learning import MOST_BYTES
 from mako_cacheplug.region import CacheRegion
+from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.template import private
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
@@ -537,6 +539,50 @@ def test_a_label_is_trusted_from_when_it_was_read(
     elsewhere.region.discard_label(label)
     clock.advance(HELD_SECONDS * 0.3)
     assert show(boxed=True) == "[b3]"
+
+
+def test_what_was_found_valid_is_so_while_its_label_is_trusted(
+    site: Site, elsewhere: Site, clock: ManualClock
+) -> None:
+    """Whoever invalidates only the label has another version's entry."""
+    template = site.put(define("ab", "${tick()}") + call("ab"))
+    tick = Ticks()
+    for _ in range(3):
+        assert template.render(tick=tick) == "a1 b2 "
+    # From now on no trip brings what is rarely needed.
+    stopped = clock()
+    site.learner.clock = lambda: stopped
+    storage = site.region.bulk_storage
+    assert storage is not None
+    for label in [k for k in storage._names if k.startswith("8:variants")]:
+        elsewhere.region.discard_label(label)
+    clock.advance(TRUST_SECONDS * 0.99)
+    # What leads the trip is looked at in any case.
+    assert template.render(tick=tick) == "a3 b2 "
+    clock.advance(TRUST_SECONDS * 0.02)
+    assert template.render(tick=tick) == "a3 b4 "
+
+
+def test_what_was_found_valid_is_not_found_out_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "abcdef"
+    template = site.put(define(names, "", 'cache_tags="t"') + call(names))
+    decoded = []
+    decode = CodedStorage.decode
+
+    def watched(storage: CodedStorage, key: str, payload: bytes) -> Any:
+        decoded.append(key)
+        return decode(storage, key, payload)
+
+    monkeypatch.setattr(CodedStorage, "decode", watched)
+    counts = []
+    for _ in range(4):
+        decoded.clear()
+        template.render()
+        counts.append(len(decoded))
+    # The first one's, which led the trip, and its labels'.
+    assert counts[-1] == 3 < counts[1]
 
 
 # -- when something is wrong -----------------------------------------------

@@ -15,7 +15,7 @@ from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
-from mako_cacheplug.copies import Decoded
+from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.options import StoreURL
 
@@ -192,35 +192,27 @@ def test_what_is_watched_and_used_stays() -> None:
     assert copies.get("used") is other
 
 
+def test_what_was_found_out_is_bounded_and_in_order_of_use() -> None:
+    recent: Recent[int] = Recent(200_000)
+    recent.put("kept", -1, 0)
+    for i in range(200):
+        recent.put(f"k{i}", i, 8192)
+        assert recent.get("kept") == -1
+    held = [i for i in range(200) if recent.get(f"k{i}") == i]
+    assert 5 < len(held) < 200_000 / 8192
+    assert held[-1] == 199
+    recent.put("large", 1, 150_000)
+    assert recent.get("large") is None
+
+
 def test_the_same_payload_is_decoded_once() -> None:
-    decoded = Decoded(2**20)
-    entry = CacheEntry("x", 1.0)
-    decoded.put("k", b"payload", entry)
-    assert decoded.get("k", bytes(bytearray(b"payload"))) is entry
-    assert decoded.get("k", b"Payload") is None
-    assert decoded.get("other", b"payload") is None
-    newer = CacheEntry("y", 2.0)
-    decoded.put("k", b"Payload", newer)
-    assert decoded.get("k", b"payload") is None
-    assert decoded.get("k", b"Payload") is newer
-
-
-def test_what_is_decoded_is_bounded_and_in_order_of_use() -> None:
-    decoded = Decoded(200_000)
-    kept = CacheEntry("kept", 1.0)
-    decoded.put("kept", b"kept", kept)
-    payloads = [f"{i:04096}".encode() for i in range(200)]
-    for i, payload in enumerate(payloads):
-        decoded.put(f"k{i}", payload, CacheEntry(payload, 1.0))
-        assert decoded.get("kept", b"kept") is kept
-    held = sum(
-        decoded.get(f"k{i}", payload) is not None
-        for i, payload in enumerate(payloads)
-    )
-    assert 5 < held < 200_000 / 8192
-    large = bytes(150_000)
-    decoded.put("large", large, CacheEntry(large, 1.0))
-    assert decoded.get("large", large) is None
+    backend = Payloads()
+    region = CacheRegion(backend)
+    region.set("k", "value")
+    first, second = region.get("k"), region.get("k")
+    assert first is second
+    region.set("k", "another")
+    assert region.get("k") == "another"
 
 
 def test_what_one_secret_has_verified_another_reads_anew() -> None:
