@@ -140,7 +140,7 @@ class LabelVersions:
                 and checked[0] == entry.created_at
                 and checked[1] == pairs
             ):
-                if len(pairs) == 1:
+                if len(pairs) == len(expected) == 1:
                     return entry
                 own = expected[0]
                 pairs = tuple([pair for pair in pairs if pair[0] != own])

@@ -176,6 +176,15 @@ def test_a_list_of_tags_that_grows(site: Site) -> None:
     assert site.show(tags=tags) == "3"
 
 
+def test_an_entry_that_has_not_the_tags_of_a_call(site: Site) -> None:
+    """Stored a moment ago without them, it would outlive them."""
+    site.put(DEF.format('cache_tags="${tags}"'))
+    assert [site.show(tags="") for _ in range(3)] == ["1", "1", "1"]
+    assert site.show(tags="news") == "2"
+    site.region.invalidate_tags("news")
+    assert site.show(tags="news") == "3"
+
+
 def test_two_defs_of_one_name_in_two_others(site: Site) -> None:
     nested = (
         '<%def name="{0}()"><%def name="d()" cached="True">{0}</%def>'
