@@ -341,6 +341,7 @@ class CacheRegion:
                     counters.emit(EventKind.HIT, key)
                 elif (
                     self._storage.watched is not None
+                    and not call.early
                     and type(entry.value) is not codecs.JSONText
                 ):
                     self._stand(key, labels, entry, now, trusting)
