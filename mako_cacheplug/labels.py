@@ -166,7 +166,7 @@ class LabelVersions:
                 and checked[0] == entry.created_at
                 and checked[1] == pairs
             ):
-                if len(pairs) == 1:
+                if len(pairs) == len(expected) == 1:
                     if ahead is not None:
                         self._prove(key, expected, entry, ahead, trusting)
                     return entry

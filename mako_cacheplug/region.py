@@ -314,7 +314,7 @@ class CacheRegion:
             and fragment.is_removed
             and not self._storage.staleness
         )
-        again = True
+        again = is_first = True
         while again:
             now = self._clock()
             reachable = True
@@ -336,11 +336,13 @@ class CacheRegion:
                 and now < entry.fresh_until
                 and not (call.early and self._is_early(entry, call, now))
             ):
-                counters.count_hit()
-                if counters.hooks:
+                if is_first:
+                    counters.count_hit()
                     counters.emit(EventKind.HIT, key)
-                elif (
+                if (
                     self._storage.watched is not None
+                    and not counters.hooks
+                    and not call.early
                     and type(entry.value) is not codecs.JSONText
                 ):
                     self._stand(key, labels, entry, now, trusting)
@@ -361,6 +363,7 @@ class CacheRegion:
                     fragment,
                     origin,
                 ).run(now)
+            is_first = False
             again = around is not None and around.note(
                 entry, self._labels, expires=fragment is not None
             )

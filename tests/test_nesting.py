@@ -109,6 +109,22 @@ def test_a_tag_rises_through_hits_in_hits(site: Site) -> None:
     assert site.show("outer") == site.show("outer") == "[5 i3 (k6)]7"
 
 
+def test_a_hit_that_has_to_be_read_again_is_one(site: Site) -> None:
+    """Its labels in the other store were not known at the first look."""
+    site.put(
+        page='<%def name="t()" cached="True" cache_region="far"'
+        ' cache_tags="a">x</%def>'
+        '<%def name="i()" cached="True" cache_region="far">${t()}</%def>'
+        '<%def name="o()" cached="True">${i()}</%def>'
+        "${o() if around else i()}"
+    )
+    site.show(around=False)
+    before = site.regions["far"].stats()
+    assert site.show(around=True) == "x"
+    after = site.regions["far"].stats()
+    assert after[:3] == (before.hits + 1, before.misses, before.stale)
+
+
 @pytest.mark.parametrize(
     ("attributes", "action", "renews"),
     [

@@ -83,8 +83,18 @@ def test_tells_which_fragments_are_asked_for_by_name() -> None:
     source = "".join(
         f"<%def name='{name}()' {tag}>x</%def>" for name, tag in tags.items()
     )
-    asked = of(source).asked_by_name
-    assert asked - {"c"} == {"render_a", "render_b"}
+    assert of(source).asked_by_name == {"render_a", "render_b"}
+
+
+def test_a_key_that_is_another_defs_name_is_not_that_ones() -> None:
+    template = Template(
+        "<%def name='a()' cached='True' cache_key='render_b'>a</%def>"
+        "<%def name='b()' cached='True' cache_key='${k}'>${k}</%def>${b()}",
+        cache_impl="cacheplug",
+    )
+    assert of(template.source).asked_by_name == frozenset()
+    for key in ("render_b", "render_b", "x", "render_b"):
+        assert template.render(k=key) == key
 
 
 def test_a_module_that_cannot_be_had_tells_nothing() -> None:

@@ -31,8 +31,8 @@ class Site:
     """Templates over one region in memory."""
 
     def __init__(self, clock: ManualClock, **given: Any):
-        self.backend = Counting(clock=clock, **given)
-        self.region = CacheRegion(self.backend, clock=clock)
+        self.backend = Counting(clock=clock)
+        self.region = CacheRegion(self.backend, clock=clock, **given)
         self.lookup = TemplateLookup(
             cache_impl="cacheplug",
             cache_args={"regions": {"r": self.region}, "region": "r"},
@@ -176,6 +176,15 @@ def test_a_list_of_tags_that_grows(site: Site) -> None:
     assert site.show(tags=tags) == "3"
 
 
+def test_an_entry_that_has_not_the_tags_of_a_call(site: Site) -> None:
+    """Stored a moment ago without them, it would outlive them."""
+    site.put(DEF.format('cache_tags="${tags}"'))
+    assert [site.show(tags="") for _ in range(3)] == ["1", "1", "1"]
+    assert site.show(tags="news") == "2"
+    site.region.invalidate_tags("news")
+    assert site.show(tags="news") == "3"
+
+
 def test_two_defs_of_one_name_in_two_others(site: Site) -> None:
     nested = (
         '<%def name="{0}()"><%def name="d()" cached="True">{0}</%def>'
@@ -310,6 +319,17 @@ def test_an_early_regeneration_has_its_chance(clock: ManualClock) -> None:
     assert len(made) == 1
     region.get_or_create("k", make, early=1000)
     assert len(made) == 2
+
+
+def test_a_fragment_has_that_chance_at_each_call(clock: ManualClock) -> None:
+    chances = iter([0.0] * 4 + [1.0 - 1e-9] * 2)
+    site = Site(clock, chance=lambda: next(chances))
+    site.put(
+        '<%def name="d()" cached="True" cache_ttl="10s" cache_early="1000">'
+        "<% now.advance(1.0) %>${tick()}</%def>${d()}"
+    )
+    assert [site.show(now=clock) for _ in range(4)] == ["1"] * 4
+    assert site.show(now=clock) == "2"
 
 
 def test_threads_see_no_hit_after_an_invalidation(site: Site) -> None:

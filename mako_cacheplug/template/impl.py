@@ -234,7 +234,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         change without being noticed.
         """
         hit = None
-        if plan.region.can_stand:
+        if plan.region.can_stand and not plan.call.early:
             hit = plan.region.standing(variant[0])
             if hit is None:
                 return

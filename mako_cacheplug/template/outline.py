@@ -35,7 +35,8 @@ _HANDED: Final = re.compile(
 )
 """What stands in a line before it where Mako's own code hands it on."""
 
-_BY_NAME: Final = re.compile(r"_ctx_get_or_create\('(\w+)', ")
+_BY_NAME: Final = re.compile(r"_ctx_get_or_create\('(\w+)', lambda:__M_\1\(")
+"""A key that is the name of what is asked for, not of another def."""
 
 
 class Outline(NamedTuple):
