@@ -10,6 +10,8 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.testing.base import Suite
 from mako_cacheplug.testing.harness import StoreHarness
 from mako_cacheplug.testing.running import children
+from mako_cacheplug.testing.running import fork_context
+from mako_cacheplug.testing.running import LIMIT
 
 __all__ = ["ForkSuite"]
 
@@ -21,6 +23,7 @@ class ForkSuite(Suite):
         self, harness: StoreHarness, backend: CacheBackend
     ) -> None:
         """Over one connection they would read each other's."""
+        all_at_once = fork_context.Barrier(4)
         payloads = {
             harness.key(str(number)): f"payload {number};".encode() * 200
             for number in range(20)
@@ -29,6 +32,7 @@ class ForkSuite(Suite):
             backend.set(key, payload, 60.0)
 
         def read() -> int:
+            all_at_once.wait(LIMIT)
             chance = random.Random()  # noqa: S311  # no secret
             names = list(payloads)
             for _ in range(150):
@@ -41,7 +45,8 @@ class ForkSuite(Suite):
         with children(read, read, read) as started:
             read()
             assert [child.result() for child in started] == [150] * 3
-        read()
+        for key, payload in payloads.items():
+            assert backend.get(key) == payload, f"{key} is another's"
 
     def test_children_write_and_close(
         self, harness: StoreHarness, backend: CacheBackend

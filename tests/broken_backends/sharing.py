@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sqlite3
 import threading
@@ -71,6 +72,8 @@ class SharedSocket(Healthy):
         answer = b"" if found is NO_VALUE else found
         with self.guard:
             self.ends[0].sendall(len(answer).to_bytes(4, "big") + answer)
+            # Another length in each process: one overtakes the other.
+            time.sleep(os.urandom(1)[0] % 4 / 2000)
             try:
                 size = int.from_bytes(self.ends[1].recv(4), "big")
                 answer = b""
