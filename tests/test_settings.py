@@ -278,6 +278,22 @@ def test_a_thousand_templates_of_a_lookup_resolve_their_options_once() -> None:
     assert len(found) == 1
 
 
+class Emptied(dict[str, Any]):
+    """Another thread empties it as soon as it has been asked."""
+
+    def __contains__(self, key: object) -> bool:
+        found = super().__contains__(key)
+        self.clear()
+        return found
+
+
+def test_what_is_remembered_may_be_forgotten_meanwhile() -> None:
+    settings = TemplateSettings({}, "memory", None)
+    first = settings.resolve({"timeout": 5}, "here")
+    settings._resolved = Emptied(settings._resolved)
+    assert settings.resolve({"timeout": 5}, "here") == first
+
+
 def test_what_is_done_to_one_s_arguments_is_not_done_to_another_s() -> None:
     one: dict[str, Any] = {"regions": {"r": {"timeout": 1}}}
     other = copy.deepcopy(one)

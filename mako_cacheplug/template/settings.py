@@ -140,8 +140,9 @@ class TemplateSettings:
             known = keys.token(given)
         except KeyTypeError:
             return self._resolve(given, where)[0]
-        if known in self._resolved:
-            resolved, url = self._resolved[known]
+        remembered = self._resolved.get(known)
+        if remembered is not None:
+            resolved, url = remembered
             # A store that has been closed since is opened anew.
             if open_backend(url) is resolved.region.backend:
                 return resolved
