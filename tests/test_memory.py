@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
@@ -131,6 +132,15 @@ def test_the_bytes_stay_under_their_bound() -> None:
         if i % 100 == 0:
             assert backend.usage() == counted(backend)
     assert backend.usage().bytes > 90_000
+
+
+def test_one_value_alone_keeps_the_bound() -> None:
+    """Which is counted in whole blocks, too."""
+    backend = MemoryBackend(max_bytes=1000)
+    for size in range(1000):
+        with contextlib.suppress(ValueTooLargeError):
+            backend.set("k", bytes(size), None)
+        assert backend.usage().bytes <= 1000
 
 
 def test_a_value_over_the_bound_is_refused_and_the_old_one_gone() -> None:

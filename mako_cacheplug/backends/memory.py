@@ -225,7 +225,8 @@ class MemoryBackend(CacheBackend):
             self._void(key)
             self._order()
             self._remove(key)
-            if self.max_bytes is not None and size > self.max_bytes:
+            blocks = -(-size // _BLOCK_BYTES)
+            if blocks > self._most[0]:
                 raise ValueTooLargeError(
                     f"a value of {value_bytes} bytes is over the memory"
                     f" store's bound of {self.max_bytes}",
@@ -233,7 +234,6 @@ class MemoryBackend(CacheBackend):
                     limit=self.max_bytes,
                 )
             self._table[key] = held
-            blocks = -(-size // _BLOCK_BYTES)
             self._blocks += blocks
             if not (key.isascii() and _is_ascii(held)):
                 self._sizes[key] = blocks
