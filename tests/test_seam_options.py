@@ -335,6 +335,8 @@ def test_dogpile_on_a_tag_with_its_own_regions(tick: Ticks) -> None:
         ('cache_url="file://"', "needs a folder"),
         ('cache_compress="4q"', "option 'compress': '4q' is not a size"),
         ('cache_lease="0"', "option 'lease'"),
+        ('cache_creator="x"', "unknown option 'creator'"),
+        ('cache_context="x"', "unknown option 'context'"),
         ('cache_secret=""', "option 'secret'"),
         ('cache_depends="${5}"', "option 'depends': 5 is not a list of tags"),
     ],

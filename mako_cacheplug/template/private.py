@@ -175,6 +175,7 @@ def take_over(
         key: object,
         creator: Creator,
         context: Any,
+        /,
         __M_defname: object = None,  # noqa: N803  # Mako's name for it
         **kw: object,
     ) -> object:
