@@ -11,6 +11,7 @@ from __future__ import annotations
 from taken_out import creations
 from taken_out import edits
 from taken_out import fragments
+from taken_out import hits
 from taken_out import invalidation
 from taken_out import templates
 from taken_out.mechanism import MECHANISMS
@@ -20,6 +21,7 @@ __all__ = [
     "creations",
     "edits",
     "fragments",
+    "hits",
     "invalidation",
     "templates",
 ]
