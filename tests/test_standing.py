@@ -185,6 +185,22 @@ def test_an_entry_that_has_not_the_tags_of_a_call(site: Site) -> None:
     assert site.show(tags="news") == "3"
 
 
+def test_a_hit_of_other_tags_is_not_that_of_what_was_not_stored(
+    site: Site,
+) -> None:
+    """It is still there, and still one, but for other calls."""
+    site.put(
+        "<%! from mako_cacheplug import nocache %>"
+        + DEF.format('cache_tags="${tags}"').replace(
+            "${tick()}", "${nocache() if private else ''}${tick()}"
+        )
+    )
+    for _ in range(3):
+        assert site.show(tags="a", private=False) == "1"
+    assert site.show(tags="b", private=True) == "2"
+    assert site.show(tags="b", private=True) == "3"
+
+
 def test_two_defs_of_one_name_in_two_others(site: Site) -> None:
     nested = (
         '<%def name="{0}()"><%def name="d()" cached="True">{0}</%def>'

@@ -236,7 +236,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         hit = None
         if plan.region.can_stand and not plan.call.early:
             hit = plan.region.standing(variant[0])
-            if hit is None:
+            if hit is None or hit.expected != variant[1]:
                 return
         is_plain = {*map(type, kw.values())} <= {str, int}
         if is_plain and not ("depends" in kw or edition.version.is_open):
