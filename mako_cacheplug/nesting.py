@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -197,3 +198,15 @@ def nocache(context: object = None) -> str:
     if creation is not None:
         creation.forbid()
     return ""
+
+
+def _after_fork() -> None:
+    # What other threads create is the parent's, and is not over here ever.
+    under_way.clear()
+    creation = current()
+    while creation is not None:
+        under_way.add(creation)
+        creation = creation.around
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,7 @@ from mako_cacheplug import nesting
 from mako_cacheplug import nocache
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.testing import ManualClock
+from mako_cacheplug.testing.running import children
 from mako_cacheplug.testing.running import in_threads
 
 CACHED = '<%page cached="True"/>'
@@ -393,3 +394,31 @@ def test_a_store_that_is_away_inside_does_not_break_the_page(
     put(site)
     assert site.show() == "[1 i2 (3 j4)]"
     assert site.show().startswith("[")
+
+
+def test_a_child_has_the_creations_of_the_thread_that_forked() -> None:
+    """Another thread's would be under way there for ever."""
+    region = CacheRegion(MemoryBackend())
+    began, end = threading.Event(), threading.Event()
+
+    def wait() -> str:
+        began.set()
+        assert end.wait(10)
+        return "theirs"
+
+    def fork() -> str:
+        with children(lambda: len(nesting.under_way)) as (child,):
+            return str(child.result())
+
+    other = threading.Thread(
+        target=region.get_or_create, args=("theirs", wait)
+    )
+    other.start()
+    assert began.wait(10)
+    try:
+        assert fork() == "0"
+        assert region.get_or_create("own", fork) == "1"
+    finally:
+        end.set()
+        other.join()
+    assert not nesting.under_way
