@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import math
 import pickle
 import threading
 import uuid
@@ -29,7 +30,9 @@ from mako_cacheplug_memcached.backend import MemcachedBackend
 from mako_cacheplug.ahead import learner_of
 from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.coded import CodedStorage
+from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.learning import HELD_SECONDS
@@ -447,6 +450,29 @@ def test_one_entry_that_is_rubbish_is_one_miss(site: Site, wire: Wire) -> None:
     site.region.backend.set(name, b"rubbish", None)
     assert template.render(tick=tick) == "a1 b4 c3 "
     assert site.region.stats().errors == 2, "who creates looks once more"
+
+
+@pytest.mark.parametrize("changed", ["entry", "label"])
+def test_what_is_read_anew_in_the_midst_of_a_call_proves_nothing(
+    site: Site, changed: str
+) -> None:
+    """Nor does the same payload later prove what was there before."""
+    storage = site.region.bulk_storage
+    assert storage is not None
+
+    def write(key: str, value: str, *labels: tuple[str, str]) -> None:
+        entry = CacheEntry(value, 1.0, labels=labels)
+        storage.write(key, entry, math.inf, None, None)
+
+    write("label", "1")
+    write("entry", "old", ("label", "1"))
+    ahead = RenderReads("/p.html", lambda: None).of(storage)
+    entry, _ = ahead.read("entry", ("label",), False)
+    assert entry is not NO_VALUE
+    assert ahead.gather("entry", entry, entry.labels)
+    write(changed, "new")
+    ahead.read("entry", ("label",), False)
+    assert ahead.gather("entry", entry, entry.labels) is None
 
 
 # -- inside what is being created ------------------------------------------
