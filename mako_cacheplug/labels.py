@@ -131,8 +131,6 @@ class LabelVersions:
         """
         storage = self._storage.source if creating else self._storage
         known: Mapping[str, str | None] = {}
-        if ahead is not None and ahead.is_off:
-            ahead = None
         if ahead is not None:
             proof = self._proofs.get(key)
             if (
