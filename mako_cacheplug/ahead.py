@@ -143,6 +143,8 @@ class _AtHand:
         if total > MOST_BYTES:
             sizes = {name: _size(found.get(name)) for name in along}
             self.course.weigh(sizes)
+        elif along and total < MOST_BYTES / 2:
+            self.course.widen()
 
 
 def _size(payload: object) -> int:

@@ -293,9 +293,19 @@ class Course:
             for number, name in enumerate(names):
                 total += sizes.get(name, 0)
                 if total > MOST_BYTES:
-                    known.most = number
-                    self._learner._remove(known, names[number:])
+                    known.most = max(number, 1)
+                    self._learner._remove(known, names[known.most :])
                     break
+
+    def widen(self) -> None:
+        """Note that the latest leader has brought little.
+
+        Where too much was brought before, twice as many may follow now.
+        """
+        known = self._leaders[-1]
+        if known.most < MOST_NAMES:
+            with self._learner._lock:
+                known.most = min(2 * known.most, MOST_NAMES)
 
     def expire(self) -> None:
         """Note that nothing is at hand any more: it was read too long ago.

@@ -734,6 +734,30 @@ def test_large_entries_come_in_trips_of_a_bounded_size(
     assert [trips(wire, template, shown) for _ in range(3)] == [4, 4, 4]
 
 
+def test_entries_that_have_become_small_come_together_again(
+    site: Site, elsewhere: Site, wire: Wire
+) -> None:
+    options = 'cache_compress="none" cache_tags="t"'
+    source = define(FRAGMENTS, "${body}", options) + call(FRAGMENTS)
+    template, other = site.put(source), elsewhere.put(source)
+
+    def show(body: str) -> int:
+        shown = "".join(f"{name}{body} " for name in FRAGMENTS)
+        return trips(wire, template, shown, body=body)
+
+    for _ in range(3):
+        show("small")
+    assert show("small") == 1
+    other.cache.impl.invalidate_tags("t")
+    for _ in range(4):
+        show("x" * (MOST_BYTES // 4))
+    assert show("x" * (MOST_BYTES // 4)) > 10
+    other.cache.impl.invalidate_tags("t")
+    for _ in range(20):
+        show("small")
+    assert show("small") == 1
+
+
 def test_what_was_at_hand_goes_when_the_render_ends(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

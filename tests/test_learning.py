@@ -134,6 +134,20 @@ def test_what_was_brought_in_vain_long_ago_counts(
     assert brought(learner, "a") == "b"
 
 
+def test_one_that_is_too_large_alone_is_brought(learner: Learner) -> None:
+    """So that it is seen when it has become small."""
+    render(learner, "a b c")
+    course = Course(learner, "/p")
+    course.used.update(course.depart(["a"]), ["a"])
+    course.weigh({"b": learning.MOST_BYTES + 1, "c": 1})
+    course = Course(learner, "/p")
+    assert course.depart(["a"]) == ["b"]
+    course.widen()
+    for _ in range(2):
+        render(learner, "a b c")
+    assert brought(learner, "a") == "b c"
+
+
 def test_what_is_rarely_needed_comes_now_and_then(
     learner: Learner, clock: ManualClock
 ) -> None:
