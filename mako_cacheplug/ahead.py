@@ -143,6 +143,8 @@ class _AtHand:
         if total > MOST_BYTES:
             sizes = {name: _size(found.get(name)) for name in along}
             self.course.weigh(sizes)
+        elif along and total < MOST_BYTES / 2:
+            self.course.widen()
 
 
 def _size(payload: object) -> int:
@@ -195,16 +197,30 @@ class ReadAhead:
         entry = found.pop(key)
         return entry, {name: _version(one) for name, one in found.items()}
 
-    def gather(self, keys: Iterable[str]) -> Gathered | None:
-        """Return the payloads that are at hand of *keys*, if all of them are.
+    def gather(
+        self, key: str, entry: CacheEntry, pairs: Iterable[tuple[str, str]]
+    ) -> Gathered | None:
+        """Return the payloads that *entry* and its labels were decoded from.
 
         Where the same ones are at hand again, they mean the same again.
+
+        :param pairs: those labels with their versions.
+        :return: ``None`` unless all of them are still at hand: one that was
+            let go of meanwhile can have been read anew.
         """
+        at_hand = self._at_hand
+        if at_hand.entries.get(self._storage.name(key)) is not entry:
+            return None
         gathered = []
-        for key in keys:
-            name = self._storage.name(key)
-            payload = self._at_hand.payloads.get(name, NO_VALUE)
-            if payload is NO_VALUE:
+        for one, value in ((key, entry.value), *pairs):
+            name = self._storage.name(one)
+            payload = at_hand.payloads.get(name, NO_VALUE)
+            found = at_hand.entries.get(name, NO_VALUE)
+            if (
+                payload is NO_VALUE
+                or found is NO_VALUE
+                or found.value != value
+            ):
                 return None
             gathered.append((name, payload))
         return tuple(gathered)

@@ -131,8 +131,6 @@ class LabelVersions:
         """
         storage = self._storage.source if creating else self._storage
         known: Mapping[str, str | None] = {}
-        if ahead is not None and ahead.is_off:
-            ahead = None
         if ahead is not None:
             proof = self._proofs.get(key)
             if (
@@ -201,8 +199,8 @@ class LabelVersions:
         As long as the payloads are the same, and its first label is trusted.
         """
         trusted = expected[0] if trusting else None
-        names = [name for name, _ in entry.labels if name != trusted]
-        gathered = ahead.gather((key, *names))
+        pairs = [pair for pair in entry.labels if pair[0] != trusted]
+        gathered = ahead.gather(key, entry, pairs)
         if gathered is not None:
             until = self._trusted_until(key) if trusting else math.inf
             size = sum([len(payload) for _, payload in gathered])

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from collections.abc import Set
 from typing import Final
 from typing import NamedTuple
 
@@ -43,7 +45,7 @@ MOST_BYTES: Final = 2**20
 
 KEPT_NAMES: Final = 2**15
 """So many names are remembered of one store: with their labels 9 MB in lists
-of fifty, 17 MB in lists of four."""
+of fifty, 17 MB in lists of four, 33 MB where each is alone."""
 
 CHECK_SECONDS: Final = HELD_SECONDS / 2
 """How often what is rarely needed is brought along."""
@@ -57,8 +59,8 @@ class _Trip(NamedTuple):
 
     thread: int
     began: float
-    brought: frozenset[str]
-    used: set[str]
+    brought: frozenset[str] = frozenset()
+    used: Set[str] = frozenset()
 
     def is_over(self, now: float) -> bool:
         """Tell whether that render has asked for all that it will.
@@ -66,10 +68,11 @@ class _Trip(NamedTuple):
         A thread that renders again has ended its render; what is older than
         it may be served is of no more use.
         """
-        return (
-            self.thread == threading.get_ident()
-            or not 0.0 <= now - self.began <= HELD_SECONDS
-        )
+        return self.thread == threading.get_ident() or self.is_old(now)
+
+    def is_old(self, now: float) -> bool:
+        """Tell whether what it brought may not be served any more."""
+        return not 0.0 <= now - self.began <= HELD_SECONDS
 
 
 class _Followers:
@@ -132,6 +135,7 @@ class Learner:
 
         self._lock = ForkSafeLock()
         self._known: OrderedDict[tuple[str, str], _Followers] = OrderedDict()
+        self._watched: deque[tuple[str, _Followers, _Trip]] = deque()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -179,11 +183,27 @@ class Learner:
             if known.is_kept:
                 self.kept -= 1
 
-    def _settle(self, known: _Followers, page: str, trip: _Trip) -> None:
+    def _watch(self, page: str, known: _Followers, trip: _Trip) -> None:
+        known.trip = trip
+        self._watched.append((page, known, trip))
+
+    def _settle_old(self, now: float) -> None:
+        """Settle what was watched too long ago.
+
+        Whose leader is not asked for again would stay, with all the names
+        that its render has used.
+        """
+        while self._watched and self._watched[0][-1].is_old(now):
+            page, known, trip = self._watched.popleft()
+            if known.trip is trip:
+                self._settle(page, known, trip)
+
+    def _settle(self, page: str, known: _Followers, trip: _Trip) -> None:
         """Drop what was brought in vain once too often.
 
         It is remembered by itself: it can be one user's, who comes again.
         """
+        known.trip = None
         vain = {
             name: known.vain.get(name, 0) + 1
             for name in trip.brought - trip.used
@@ -236,6 +256,7 @@ class Course:
         learner = self._learner
         with learner._lock:
             now = learner.clock()
+            learner._settle_old(now)
             leader = names[0]
             if leader in self.used:
                 # Read again, as it has been overwritten: no news.
@@ -272,9 +293,19 @@ class Course:
             for number, name in enumerate(names):
                 total += sizes.get(name, 0)
                 if total > MOST_BYTES:
-                    known.most = number
-                    self._learner._remove(known, names[number:])
+                    known.most = max(number, 1)
+                    self._learner._remove(known, names[known.most :])
                     break
+
+    def widen(self) -> None:
+        """Note that the latest leader has brought little.
+
+        Where too much was brought before, twice as many may follow now.
+        """
+        known = self._leaders[-1]
+        if known.most < MOST_NAMES:
+            with self._learner._lock:
+                known.most = min(2 * known.most, MOST_NAMES)
 
     def expire(self) -> None:
         """Note that nothing is at hand any more: it was read too long ago.
@@ -297,8 +328,7 @@ class Course:
             # not news.
             self._may_lead = False
         if known.trip is not None and known.trip.is_over(now):
-            self._learner._settle(known, self._page, known.trip)
-            known.trip = None
+            self._learner._settle(self._page, known, known.trip)
         before = known.number
         known.number += 1
         known.candidates = {
@@ -307,17 +337,15 @@ class Course:
             if last == before
         }
         along = list(known.names)
-        if known.trip is None and author is None:
-            known.trip = self._trip(now, along)
+        if along and known.trip is None and author is None:
+            ident = threading.get_ident()
+            trip = _Trip(ident, now, frozenset(along), self.used)
+            self._learner._watch(self._page, known, trip)
         if not 0.0 <= now - known.checked_at < CHECK_SECONDS:
             known.checked_at = now
             self.checks = True
             along += known.labels.values()
         return along
-
-    def _trip(self, now: float, brought: Iterable[str] = ()) -> _Trip:
-        ident = threading.get_ident()
-        return _Trip(ident, now, frozenset(brought), self.used)
 
     def _learn(
         self, names: Sequence[str], label: str | None, now: float
@@ -334,7 +362,8 @@ class Course:
                 continue
             if name == names[0] and self._may_lead:
                 # The first of its kind, or the one before has no room left.
-                self._new = learner._open(self._page, name, self._trip(now))
+                author = _Trip(threading.get_ident(), now)
+                self._new = learner._open(self._page, name, author)
                 if label is not None:
                     self._new.labels[name] = label
             label = None

@@ -307,6 +307,8 @@ class CacheRegion:
                 found = standing.take()
                 if found is not None:
                     return found.value
+        if ahead is not None and ahead.is_off:
+            ahead = None
         counters = self._counters
         # Where labels are read from copies, that is delay enough.
         trusting = (
@@ -329,6 +331,10 @@ class CacheRegion:
                     ahead=ahead,
                 )
             except BackendError as error:
+                if ahead is not None:
+                    # A trip for many asks servers that one can do without.
+                    ahead = None
+                    continue
                 self._counters.emit(EventKind.STORE_ERROR, key, error=error)
                 entry, reachable = NO_VALUE, False
             if (

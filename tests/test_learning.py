@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 
@@ -103,6 +104,48 @@ def test_what_is_dropped_together_is_remembered(learner: Learner) -> None:
         render(learner, f"a b u{user} v{user} w{user}")
     assert brought(learner, "a") == "b"
     assert render(learner, "a b u1 v1 w1") == ["a", "u1"]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_a_render_asked_for_is_not_kept(
+    learner: Learner, clock: ManualClock, times: int
+) -> None:
+    """A page of hundreds of names would stay once for each of its users."""
+    for _ in range(times):
+        course = Course(learner, "/p")
+        for name in "abu":
+            course.depart([name])
+            course.used.add(name)
+    used = weakref.ref(course.used)
+    del course
+    clock.advance(HELD_SECONDS * 1.1)
+    render(learner, "x y")
+    assert used() is None
+
+
+def test_what_was_brought_in_vain_long_ago_counts(
+    learner: Learner, clock: ManualClock
+) -> None:
+    render(learner, "a b c")
+    for _ in range(2):
+        render(learner, "a b")
+        clock.advance(HELD_SECONDS * 1.1)
+        render(learner, "x")
+    assert brought(learner, "a") == "b"
+
+
+def test_one_that_is_too_large_alone_is_brought(learner: Learner) -> None:
+    """So that it is seen when it has become small."""
+    render(learner, "a b c")
+    course = Course(learner, "/p")
+    course.used.update(course.depart(["a"]), ["a"])
+    course.weigh({"b": learning.MOST_BYTES + 1, "c": 1})
+    course = Course(learner, "/p")
+    assert course.depart(["a"]) == ["b"]
+    course.widen()
+    for _ in range(2):
+        render(learner, "a b c")
+    assert brought(learner, "a") == "b c"
 
 
 def test_what_is_rarely_needed_comes_now_and_then(

@@ -153,6 +153,9 @@ class Invalidation(NamedTuple):
     """Whether a render was under way: what it had shown by then need not be
     newer for the sake of a fragment that it got to only afterwards."""
 
+    process: object = None
+    """Where it was done: others may be behind it."""
+
     def concerns(
         self, one: Bracket, site: Mapping[str, int], now: float
     ) -> bool:
@@ -176,7 +179,12 @@ class Invalidation(NamedTuple):
 class Model:
     """The data, and what has happened."""
 
-    def __init__(self, names: Collection[str]):
+    def __init__(self, names: Collection[str], staleness: float = 0.0):
+        """Begin.
+
+        :param staleness: seconds that a process may be behind the others.
+        """
+        self.staleness = staleness
         self.versions = dict.fromkeys(names, 1)
         self._replaced: dict[tuple[str, int], float] = {}
         self._invalidations: list[Invalidation] = []
@@ -197,19 +205,28 @@ class Model:
         now: float,
         mode: str,
         late: float = 0.0,
+        process: object = None,
     ) -> None:
         """Raise if something in *output* is older than it may be.
 
         :param site: the sources with which it is shown.
         :param mode: what :class:`Private` parts show in this render.
         :param late: seconds that an expired fragment may be served.
+        :param process: where it is shown.
         """
+        known = [
+            one
+            for one in self._invalidations
+            if one.process is process or now >= one.time + self.staleness
+        ]
         for one in parse(output).walk():
             for name, value in one.shown:
                 if name == "m":
                     self._check_mode(one, value, mode)
                 else:
-                    why = self._why_too_old(one, name, int(value), site, now)
+                    why = self._why_too_old(
+                        one, name, int(value), site, now, known
+                    )
                     if why and not (
                         why.startswith("expired")
                         and self._was_fresh(one, name, int(value), now - late)
@@ -231,6 +248,7 @@ class Model:
         version: int,
         site: Mapping[str, int],
         now: float,
+        known: Collection[Invalidation],
     ) -> str:
         current = self.versions[name]
         if version == current:
@@ -242,7 +260,7 @@ class Model:
         if one.is_private():
             return "not to be stored"
         for part in one.stored_with():
-            for past in self._invalidations:
+            for past in known:
                 if (
                     version < past.versions[name]
                     and (part is one or not past.is_during)

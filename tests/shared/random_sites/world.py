@@ -17,8 +17,10 @@ from mako.template import Template
 
 from mako_cacheplug import CacheRegion
 from mako_cacheplug import nocache
+from mako_cacheplug.ahead import learner_of
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.backends.tiered import TieredBackend
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import backend_class
 from mako_cacheplug.testing import ManualClock
@@ -35,6 +37,9 @@ from random_sites.sources import TIMEOUTS
 __all__ = ["Setup", "World"]
 
 GRACE_SECONDS: Final = 60.0
+STALENESS_SECONDS: Final = 1.0
+TIERED: Final = "tiered "
+"""Before a store's kind: with a near tier in each process."""
 
 
 class Setup(NamedTuple):
@@ -67,6 +72,9 @@ class Process:
             )
             for name in ("main", "short", "side")
         }
+        for region in self.regions.values():
+            if region.bulk_storage is not None:
+                learner_of(region.bulk_storage).clock = clock
 
 
 class Site:
@@ -121,7 +129,10 @@ class World:
     ) -> None:
         self.setup = setup
         self.clock = clock
-        self.model = Model(DATA)
+        is_tiered = setup.main.startswith(TIERED) or setup.side.startswith(
+            TIERED
+        )
+        self.model = Model(DATA, STALENESS_SECONDS if is_tiered else 0.0)
         self.is_on = True
         self._folder = folder
         self._guard = threading.Lock()
@@ -134,9 +145,10 @@ class World:
         self.history: dict[str, list[Source]] = {uri: [] for uri in SLOTS}
         for uri, page in zip(SLOTS, pages, strict=True):
             self.add_source(uri, page)
+        self._kinds = {"main": setup.main, "side": setup.side}
         self._urls = {
-            "main": urls(setup.main) if setup.main != "memory" else "",
-            "side": urls(setup.side) if setup.side != "memory" else "",
+            name: urls(kind.removeprefix(TIERED)) if kind != "memory" else ""
+            for name, kind in self._kinds.items()
         }
         self.is_shared = all(self._urls.values())
         # A server has served other examples before.
@@ -177,6 +189,13 @@ class World:
             if url:
                 parsed = StoreURL.parse(url)
                 backends[name] = backend_class(parsed.scheme).from_url(parsed)
+                if self._kinds[name].startswith(TIERED):
+                    self._opened.append(backends[name])
+                    backends[name] = TieredBackend(
+                        backends[name],
+                        staleness=STALENESS_SECONDS,
+                        clock=self.clock,
+                    )
             else:
                 backends[name] = MemoryBackend(clock=self.clock)
             self._opened.append(backends[name])
@@ -278,7 +297,9 @@ class World:
         assert skeleton(shown) == skeleton(right), (
             f"{uri} shows\n{shown}\nand not\n{right}"
         )
-        self.model.check(shown, site.numbers, self.clock.now, mode, late)
+        self.model.check(
+            shown, site.numbers, self.clock.now, mode, late, site.process
+        )
 
     def render_during(
         self,
@@ -393,6 +414,7 @@ class World:
                 {one.place for one in places if one.can_have(key)},
                 key,
                 is_during=self._is_rendering,
+                process=seen.process,
             )
         )
 
@@ -408,5 +430,6 @@ class World:
                 site.numbers,
                 stores=stores,
                 is_during=self._is_rendering,
+                process=site.process,
             )
         )
