@@ -76,7 +76,7 @@ def write(
     images = page.parent / IMAGES
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
-    names = [result.name for result in results if result.rows]
+    names = [result.name for result in results if result.has_plot]
     for name in [*names, "goals"]:
         shutil.copy(out / f"{name}.svg", images)
     page.write_text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ __all__ = [
     "OURS_AHEAD_OFF",
     "Network",
     "bare_clients",
+    "memcached_stats",
     "network",
     "ours_on_memcached",
 ]
@@ -174,3 +176,12 @@ def bare_clients(net: Network, keys: int, size: int) -> dict[str, Any]:
         other.set(names[0], b"x" * size)
         found["bare redis-py get"] = functools.partial(other.get, names[0])
     return found
+
+
+def memcached_stats(port: int) -> dict[str, int]:
+    """Return what a memcached on the loopback has counted, by its names."""
+    with socket.create_connection(("127.0.0.1", port), 10.0) as wire:
+        wire.sendall(b"stats\r\nquit\r\n")
+        with wire.makefile("r") as lines:
+            words = [line.split() for line in lines]
+    return {w[1]: int(w[2]) for w in words if len(w) == 3 and w[2].isdigit()}

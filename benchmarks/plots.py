@@ -51,8 +51,11 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
 def draw(result: Result, folder: Path) -> None:
     """Draw every contender's median, and its quartiles.
 
-    Bars from zero; or, where medians are far apart, points.
+    Bars from zero; or, where medians are far apart, points.  Of a model,
+    what it predicts as lines, and what was measured as points.
     """
+    if result.has_curves:
+        _draw_predictions(result, folder)
     if not result.rows:
         return
     names = list(result.rows)[::-1]
@@ -89,6 +92,36 @@ def draw(result: Result, folder: Path) -> None:
             " better)"
         )
         axes.set_title(result.title, loc="left")
+        _save(figure, folder, result.name)
+
+
+def _draw_predictions(result: Result, folder: Path) -> None:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.grid(linewidth=0.3)
+        for name in dict.fromkeys(one.of for one in result.predictions):
+            them = [one for one in result.predictions if one.of == name]
+            places = [one.at for one in them]
+            (line,) = axes.plot(
+                places, [one.predicted for one in them], label=name
+            )
+            axes.scatter(
+                places,
+                [one.measured for one in them],
+                color=line.get_color(),
+                s=16,
+            )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
+        axes.set_xlabel(result.axis)
+        axes.set_ylabel(result.unit)
+        axes.legend(frameon=False)
+        axes.set_title(
+            f"{result.title}: lines predicted, points measured", loc="left"
+        )
         _save(figure, folder, result.name)
 
 

@@ -51,6 +51,10 @@ def section(result: Result, image: str = "") -> str:
         parts.append(_image(image, result.title))
     if result.rows:
         parts.append(_figures(result))
+    if result.predictions:
+        parts.append(_predictions(result))
+    if result.table:
+        parts.append(table(result.table[0], result.table[1:]))
     if result.goals:
         parts.append(goals_table([result]))
     if result.notes:
@@ -76,6 +80,23 @@ def _figures(result: Result) -> str:
             cells.append(number(median / Spread.of(base).median))
         rows.append(cells)
     return table(head, rows)
+
+
+def _predictions(result: Result) -> str:
+    head = [result.unit, result.axis, "predicted", "measured", "error"]
+    return table(
+        head,
+        [
+            [
+                one.of,
+                f"{one.at:,g}",
+                number(one.predicted),
+                number(one.measured),
+                "(given)" if one.given else f"{one.error:+.0%}",
+            ]
+            for one in result.predictions
+        ],
+    )
 
 
 def goals_table(results: Iterable[Result]) -> str:
@@ -130,7 +151,7 @@ def page(
         if rest.strip():
             parts += [rest.strip() + "\n"]
         parts += [
-            section(one, f"{images}/{one.name}.svg" if one.rows else "")
+            section(one, f"{images}/{one.name}.svg" if one.has_plot else "")
             for one in found
         ]
     return "\n".join(parts)

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ["Goal", "Result", "Spread", "percentile", "ratios", "to_json"]
+__all__ = [
+    "Goal",
+    "Prediction",
+    "Result",
+    "Spread",
+    "percentile",
+    "ratios",
+    "to_json",
+]
 
 
 class Spread(NamedTuple):
@@ -92,6 +100,32 @@ class Goal:
         return self.measured / self.limit
 
 
+class Prediction(NamedTuple):
+    """What a model says of one case, and what was measured.
+
+    :param of: what the case is one of, such as a store.
+    :param at: where it is on the axis, such as a number of fragments.
+    :param figures: one or more.
+    :param given: whether the model was made to fit it.
+    """
+
+    of: str
+    at: float
+    predicted: float
+    figures: Sequence[float]
+    given: bool = False
+
+    @property
+    def measured(self) -> float:
+        """The median of the figures."""
+        return Spread.of(self.figures).median
+
+    @property
+    def error(self) -> float:
+        """How far the prediction is off, as a fraction of the measured."""
+        return self.predicted / self.measured - 1.0
+
+
 @dataclasses.dataclass
 class Result:
     """One table.
@@ -102,6 +136,10 @@ class Result:
     :param rows: figures by contender; one of each round, or of each caller.
     :param baseline: the row that others are given as multiples of.
     :param more_is_better: what is good.
+    :param predictions: of a model, beside what was measured.
+    :param axis: what *predictions* are along.
+    :param has_curves: whether *predictions* are worth drawing.
+    :param table: anything else, its head first.
     """
 
     name: str
@@ -112,6 +150,15 @@ class Result:
     more_is_better: bool = False
     goals: list[Goal] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    predictions: list[Prediction] = dataclasses.field(default_factory=list)
+    axis: str = ""
+    has_curves: bool = False
+    table: list[list[str]] = dataclasses.field(default_factory=list)
+
+    @property
+    def has_plot(self) -> bool:
+        """Whether there is something to draw."""
+        return bool(self.rows) or self.has_curves
 
     def compare(
         self,
@@ -161,6 +208,15 @@ def to_json(
                     }
                     for name, figures in result.rows.items()
                 },
+                "predictions": [
+                    {
+                        **one._asdict(),
+                        "figures": list(one.figures),
+                        "measured": one.measured,
+                    }
+                    for one in result.predictions
+                ],
+                "table": result.table,
                 "goals": [_goal(goal) for goal in result.goals],
                 "notes": result.notes,
             }

@@ -133,7 +133,7 @@ class LocalSite(Site):
     ) -> None:
         number = next(_numbers) if number is None else number
         self._page = page
-        self._template = Template(
+        self.template = Template(
             page.source, uri=f"/site{number}", **contender.template_args
         )
         self._created = 0
@@ -150,7 +150,7 @@ class LocalSite(Site):
 
         :param data: in place of its own.
         """
-        text: str = self._template.render(
+        text: str = self.template.render(
             made=self._made, **{**self._page.data, **data}
         )
         return text

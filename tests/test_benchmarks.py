@@ -5,6 +5,7 @@ Figures are theirs; nothing here depends on how fast anything is.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -29,6 +30,7 @@ from benchmarks.placement import pinned
 from benchmarks.placement import placements
 from benchmarks.proxy import Proxy
 from benchmarks.results import Goal
+from benchmarks.results import Prediction
 from benchmarks.results import Result
 from benchmarks.results import Spread
 from benchmarks.scenarios import Scenario
@@ -56,7 +58,14 @@ GOALS = {
     "footprint": [1.35, 1.05],
     "imports": [15.0],
     "first_render": [1.25],
+    "model": [],
 }
+
+
+PREDICTIONS = [
+    Prediction("memory", 10, 3.0, [1.0, 2.0, 9.0]),
+    Prediction("memory", 1000, 4.0, [4.0], given=True),
+]
 
 
 def result(**given: object) -> Result:
@@ -345,16 +354,47 @@ def test_section() -> None:
     )
 
 
+def test_predictions() -> None:
+    one = Result(
+        "page",
+        "A page",
+        "µs",
+        {},
+        predictions=PREDICTIONS,
+        axis="fragments",
+        table=[["which", "µs"], ["a trip", "7"]],
+    )
+    assert report.section(one) == (
+        "A page\n"
+        "~~~~~~\n"
+        "\n"
+        "======  =========  =========  ========  =======\n"
+        "µs      fragments  predicted  measured  error\n"
+        "======  =========  =========  ========  =======\n"
+        "memory  10         3.00       2.00      +50%\n"
+        "memory  1,000      4.00       4.00      (given)\n"
+        "======  =========  =========  ========  =======\n"
+        "\n"
+        "======  ==\n"
+        "which   µs\n"
+        "======  ==\n"
+        "a trip  7\n"
+        "======  ==\n"
+    )
+
+
 def test_files(tmp_path: Path) -> None:
     one, none = result(), Result("none", "None", "µs", {}, notes=["not here"])
     one.compare(1.0, "ours", "a")
     none.compare(1.0, "ours", "a")
     far = Result("far", "Far apart", "µs", {"ours": [1.0], "a": [999.0]})
-    found = [(SCENARIOS[0], [one, none]), (SCENARIOS[1], [far])]
+    told = Result("told", "Told", "µs", {}, predictions=PREDICTIONS)
+    drawn = dataclasses.replace(told, name="drawn", has_curves=True)
+    found = [(SCENARIOS[0], [one, none]), (SCENARIOS[1], [far, told, drawn])]
     out, page = tmp_path / "out", tmp_path / "RESULTS.rst"
     machine = describe()
     command.write(found, TINY, machine, out, page)
-    names = {"hit", "far", "goals"}
+    names = {"hit", "far", "drawn", "goals"}
     for kind in ("svg", "png"):
         assert {path.stem for path in out.glob(f"*.{kind}")} == names
     committed = tmp_path / "docs" / "results"
@@ -369,7 +409,15 @@ def test_files(tmp_path: Path) -> None:
     found_json = json.loads((out / "results.json").read_text("utf-8"))
     assert found_json["scale"] == "tiny"
     assert found_json["machine"]["Python"]
-    (hit, missing, _) = found_json["results"]
+    (hit, missing, _, told_json, _) = found_json["results"]
+    assert told_json["predictions"][0] == {
+        "of": "memory",
+        "at": 10,
+        "predicted": 3.0,
+        "figures": [1.0, 2.0, 9.0],
+        "given": False,
+        "measured": 2.0,
+    }
     assert hit["rows"]["ours"] == {
         "low": 1.5,
         "median": 2.0,
@@ -400,7 +448,8 @@ def test_scenario(
     ((_, found),) = command.measure([scenario], TINY)
     limits: list[float] = []
     for one in found:
-        assert one.rows or one.notes
+        assert one.rows or one.notes or one.predictions
+        assert all(known.figures for known in one.predictions)
         assert one.baseline in {"", *one.rows} or not one.rows
         assert all(one.rows.values())
         for goal in one.goals:

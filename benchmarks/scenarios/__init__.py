@@ -22,6 +22,7 @@ from benchmarks.scenarios import mass_expiry
 from benchmarks.scenarios import memcached_hit
 from benchmarks.scenarios import memory_hit
 from benchmarks.scenarios import memory_threads
+from benchmarks.scenarios import model
 from benchmarks.scenarios import tiered_hit
 from benchmarks.scenarios import variants
 
@@ -64,5 +65,6 @@ SCENARIOS: Final = tuple(
         footprint,
         imports,
         first_render,
+        model,
     )
 )

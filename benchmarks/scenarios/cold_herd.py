@@ -9,7 +9,6 @@ second of waiting.
 from __future__ import annotations
 
 import random
-import socket
 import tempfile
 from collections.abc import Iterator
 
@@ -22,6 +21,7 @@ from benchmarks.herd import CREATION_SECONDS
 from benchmarks.herd import Herd
 from benchmarks.measuring import Scale
 from benchmarks.network import DOGPILE_PYLIBMC
+from benchmarks.network import memcached_stats
 from benchmarks.network import OURS
 from benchmarks.results import Goal
 from benchmarks.results import percentile
@@ -32,16 +32,12 @@ PROCESSES = 8
 THREADS = 4
 LATE_MS = 25.0
 POLLS = 60.0
-COUNTERS = (b"cmd_get", b"cmd_set", b"cmd_touch")
 
 
 def commands(port: int) -> int:
     """Return how many reads and writes a memcached was asked for."""
-    with socket.create_connection(("127.0.0.1", port), 10.0) as wire:
-        wire.sendall(b"stats\r\nquit\r\n")
-        with wire.makefile("rb") as lines:
-            words = [line.split() for line in lines]
-    return sum(int(w[2]) for w in words if len(w) == 3 and w[1] in COUNTERS)
+    counted = memcached_stats(port)
+    return sum(counted[name] for name in ("cmd_get", "cmd_set", "cmd_touch"))
 
 
 def run(scale: Scale) -> Iterator[Result]:
