@@ -8,10 +8,10 @@ do, whose versions are such answers too: from *staleness* seconds after an
 invalidation, by whatever process, no answer is from before it.  (If somebody
 sets this machine's clock back meanwhile, it can be twice as long, no more.)
 
-What this process itself removes or replaces is gone near by the time that
-the call returns.  First the far store is told, then the copy goes, and with
-it the claims of those who are reading far just now: what they bring is not
-kept, as it may be from before.
+What this process itself removes or replaces, through any region with the same
+URL, is gone near by the time that the call returns.  First the far store is
+told, then the copy goes, and with it the claims of those who are reading far
+just now: what they bring is not kept, as it may be from before.
 
 What is created lasts longer than any copy.  So a creation, and all that is
 created for it, asks the far store: the *source*.

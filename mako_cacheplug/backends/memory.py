@@ -5,7 +5,8 @@ and by entries; what was used least recently goes first.
 
 A hit takes no lock.  It notes its key, and the next write brings the order of
 use up to date: what "BP-Wrapper" does for the buffers of a database (X. Ding,
-S. Jiang, X. Zhang, ICDE 2009).
+S. Jiang, X. Zhang, ICDE 2009).  Of what was used between two writes, the order
+is that of the first use.
 """
 
 from __future__ import annotations
