@@ -7,40 +7,14 @@ import threading
 from typing import Any
 
 import pytest
+from plain_memory import PlainMemory
 
 from mako_cacheplug import CacheRegion
-from mako_cacheplug.api import CacheBackend
-from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import UNCHANGED
-from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
 from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
-from mako_cacheplug.options import StoreURL
-
-
-class Payloads(CacheBackend):
-    """Memory that keeps bytes, as a store outside of the process would."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryBackend()
-
-    @classmethod
-    def from_url(cls, url: StoreURL) -> Payloads:
-        return cls()
-
-    def get(self, key: str) -> bytes | NoValue:
-        return self.memory.get(key)
-
-    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
-        self.memory.set(key, payload, ttl)
-
-    def delete(self, key: str) -> None:
-        self.memory.delete(key)
-
-    def close(self) -> None:
-        self.memory.close()
 
 
 class Store:
@@ -206,7 +180,7 @@ def test_what_was_found_out_is_bounded_and_in_order_of_use() -> None:
 
 
 def test_the_same_payload_is_decoded_once() -> None:
-    backend = Payloads()
+    backend = PlainMemory()
     region = CacheRegion(backend)
     region.set("k", "value")
     first, second = region.get("k"), region.get("k")
@@ -217,7 +191,7 @@ def test_the_same_payload_is_decoded_once() -> None:
 
 def test_what_one_secret_has_verified_another_reads_anew() -> None:
     """Two regions on one store: a memo is one region's own."""
-    backend = Payloads()
+    backend = PlainMemory()
     signed = CacheRegion(backend, name="r", secret="one")
     signed.set("k", "value")
     assert [signed.get("k") for _ in range(2)] == ["value"] * 2

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 import pytest
 from mako_cacheplug_memcached.backend import MemcachedBackend
+from plain_memory import PlainMemory
 
 from benchmarks.circles import Mutexes
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
-from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.backends.null import NullBackend
 from mako_cacheplug.codec import EntryCodec
@@ -30,29 +30,6 @@ from mako_cacheplug.storages import open_storage
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
 from mako_cacheplug.testing.wire import Wire
-
-
-class PlainMemory(CacheBackend):
-    """Memory by way of the codec, each key a trip."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryBackend()
-
-    @classmethod
-    def from_url(cls, url: StoreURL) -> PlainMemory:
-        return cls()
-
-    def get(self, key: str) -> bytes | NoValue:
-        return self.memory.get(key)
-
-    def set(self, key: str, payload: bytes, ttl: float | None) -> None:
-        self.memory.set(key, payload, ttl)
-
-    def delete(self, key: str) -> None:
-        self.memory.delete(key)
-
-    def close(self) -> None:
-        self.memory.close()
 
 
 class BulkMemory(PlainMemory):
