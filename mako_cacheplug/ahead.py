@@ -40,8 +40,11 @@ from mako_cacheplug.learning import Course
 from mako_cacheplug.learning import HELD_SECONDS
 from mako_cacheplug.learning import Learner
 from mako_cacheplug.learning import MOST_BYTES
+from mako_cacheplug.write_behind import WriteBehind
 
 __all__ = ["Gathered", "ReadAhead", "RenderReads", "learner_of"]
+
+AtEnd = Callable[[Callable[[], None]], None]
 
 Gathered = tuple[tuple[str, bytes], ...]
 """Payloads by the store's names."""
@@ -65,10 +68,19 @@ class _AtHand:
     :param learner: of the storages that it is used with.
     :param changes: the store's.
     :param page: what tells the page that is rendered.
+    :param at_end: takes what is to be done when the render ends, if that can
+        be told.
     """
 
-    def __init__(self, learner: Learner, changes: Changes, page: str) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        changes: Changes,
+        page: str,
+        at_end: AtEnd | None,
+    ) -> None:
         self.is_off = False
+        self.at_end = at_end
         self.clock = learner.clock
         self.since = 0.0
         """When the first of it was read, by the learner's clock."""
@@ -197,6 +209,18 @@ class ReadAhead:
         entry = found.pop(key)
         return entry, {name: _version(one) for name, one in found.items()}
 
+    def write_behind(self) -> WriteBehind | None:
+        """Return what holds back the render's new entries until its end.
+
+        ``None`` if nothing can, or nobody would know when that is.
+        """
+        behind = self._storage.behind
+        at_end = self._at_hand.at_end
+        if behind is None or at_end is None or self.is_off:
+            return None
+        at_end(behind.flush)
+        return behind
+
     def gather(
         self, key: str, entry: CacheEntry, pairs: Iterable[tuple[str, str]]
     ) -> Gathered | None:
@@ -315,13 +339,21 @@ class RenderReads:
 
     :param page: what tells the page that is rendered.
     :param render: returns what tells the render itself.
+    :param at_end: takes what is to be done when the render ends, if that can
+        be told.
     """
 
-    __slots__ = ("_known", "_page", "_stores", "render")
+    __slots__ = ("_at_end", "_known", "_page", "_stores", "render")
 
-    def __init__(self, page: str, render: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        page: str,
+        render: Callable[[], object],
+        at_end: AtEnd | None = None,
+    ) -> None:
         self.render = render
         self._page = page
+        self._at_end = at_end
         self._known: dict[CodedStorage, ReadAhead] = {}
         self._stores: dict[Learner, _AtHand] = {}
 
@@ -336,7 +368,9 @@ class RenderReads:
             learner = learner_of(storage)
             at_hand = self._stores.get(learner)
             if at_hand is None:
-                at_hand = _AtHand(learner, storage.changes, self._page)
+                at_hand = _AtHand(
+                    learner, storage.changes, self._page, self._at_end
+                )
                 self._stores[learner] = at_hand
             known = self._known[storage] = ReadAhead(storage, at_hand)
         return known

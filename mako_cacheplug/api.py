@@ -14,6 +14,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 from typing import NamedTuple
@@ -42,6 +43,7 @@ __all__ = [
     "SupportsEntries",
     "SupportsMutex",
     "SupportsPrune",
+    "SupportsReleaseMany",
     "SupportsRevalidation",
     "SupportsUsage",
     "SupportsWatch",
@@ -176,6 +178,20 @@ class SupportsMutex(Protocol):
         It lives in a space of its own: no value's key can name it.
 
         :param lease: seconds it outlives a holder that died.
+        """
+
+
+@runtime_checkable
+class SupportsReleaseMany(Protocol):
+    """A store that gives many mutexes back in one trip, or in two."""
+
+    def release_many(self, mutexes: Sequence[CacheMutex]) -> None:
+        """Give back *mutexes*, each as its own ``release`` would.
+
+        What another holder has acquired since is left alone.
+
+        :param mutexes: of this store, all acquired; none is used again.
+        :raises BackendError: if the store could not be asked about one.
         """
 
 

@@ -5,10 +5,13 @@ What a backend answers is untrusted: what is no entry is a miss.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 from typing import NoReturn
@@ -23,6 +26,7 @@ from mako_cacheplug.api import SupportsAdd
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.api import SupportsReleaseMany
 from mako_cacheplug.api import SupportsRevalidation
 from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.changes import changes_of
@@ -40,12 +44,19 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import too_large
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.write_behind import Held
+from mako_cacheplug.write_behind import HoldingMutex
+from mako_cacheplug.write_behind import write_behind_of
 
 __all__ = ["CodedStorage", "CopyingStorage"]
 
 _log = logging.getLogger(__name__)
 
 _REMEMBERED_KEYS: Final = 4096
+
+_MOST_HELD_BACK: Final = 2**16
+"""Bytes of a payload.  A larger one costs more than its trip, and of many in
+one trip not every client of a server tells which it has refused."""
 
 _DECODED_BYTES: Final = 8 * 2**20
 """What was read lately, in each region, is kept as it was decoded."""
@@ -74,6 +85,14 @@ class CodedStorage(EntryStorage):
         if isinstance(backend, SupportsCheckAndSet):
             self._claims = backend
             self.can_claim = True
+        self.behind = None
+        """What is held back of the store, if it can be stored together."""
+
+        # To be looked at: most of the time nothing is.
+        self._held: Mapping[str, object] = {}
+        if self._bulk is not None and self._mutexes is not None:
+            self.behind = write_behind_of(backend)
+            self._held = self.behind.held
         self.codec = codec
         self.changes = changes_of(backend)
         self._names: dict[str, str] = {}
@@ -101,6 +120,8 @@ class CodedStorage(EntryStorage):
 
     def read(self, key: str) -> CacheEntry | NoValue:
         name = self._names.get(key) or self.name(key)
+        if self._held:
+            self._settle(name)
         if self._failing:
             payload = self.ask(self.backend.get, name)
         else:
@@ -128,7 +149,15 @@ class CodedStorage(EntryStorage):
 
     def read_payloads(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return the payloads that are there, by the store's names."""
+        if self._held:
+            names = list(names)
+            self._settle(*names)
         return self.ask(self._get_many, names)
+
+    def _settle(self, *names: str) -> None:
+        """Store what is held back under *names*, before anything else."""
+        if self.behind is not None and not self._held.keys().isdisjoint(names):
+            self.behind.flush()
 
     def _get_many(self, names: Iterable[str]) -> dict[str, bytes]:
         if self._bulk is not None:
@@ -178,15 +207,18 @@ class CodedStorage(EntryStorage):
         limit: int | None,
         claim: object = UNCLAIMED,
     ) -> bool:
-        payload = self.codec.encode(key, entry, compress)
-        own = self.backend.max_value_bytes
-        if own is not None and (limit is None or own < limit):
-            limit = own
-        if limit is not None and len(payload) > limit:
-            self.delete(key)
-            raise too_large(len(payload), limit)
+        payload = self._encode(key, entry, compress, limit)
         name = self.name(key)
+        if self._held:
+            self._settle(name)
         ttl = None if keep == math.inf else keep
+        if isinstance(claim, HoldingMutex):
+            if len(payload) <= _MOST_HELD_BACK:
+                claim.hold(Held(self, name, payload, ttl, claim.failed))
+                # From now on it is what a read finds.
+                self.changes.add(name)
+                return True
+            claim = UNCLAIMED
         stored = True
         try:
             if self._claims is None or claim is UNCLAIMED:
@@ -204,6 +236,51 @@ class CodedStorage(EntryStorage):
             self._counters.count("bytes_written", len(payload))
         return stored
 
+    def stored(self, entry: Held, error: BackendError | None) -> None:
+        """Take note that what was held back is stored, or why it is not."""
+        self.changes.add(entry.name)
+        if error is None:
+            self._counters.count("bytes_written", len(entry.payload))
+        else:
+            entry.failed(error)
+
+    def _encode(
+        self,
+        key: str,
+        entry: CacheEntry,
+        compress: int | None,
+        limit: int | None,
+    ) -> bytes:
+        payload = self.codec.encode(key, entry, compress)
+        own = self.backend.max_value_bytes
+        if own is not None and (limit is None or own < limit):
+            limit = own
+        if limit is not None and len(payload) > limit:
+            self.delete(key)
+            raise too_large(len(payload), limit)
+        return payload
+
+    def store_many(
+        self, payloads: Mapping[str, bytes], ttl: float | None
+    ) -> None:
+        """Store *payloads*, by the store's names."""
+        if self._bulk is None or len(payloads) == 1:
+            for name, payload in payloads.items():
+                self.ask(self.backend.set, name, payload, ttl)
+        else:
+            self.ask(self._bulk.set_many, payloads, ttl)
+
+    def release_many(self, mutexes: Sequence[CacheMutex]) -> None:
+        """Give back *mutexes*, all from :meth:`mutex`.  Does not raise."""
+        backend = self.backend
+        if len(mutexes) > 1 and isinstance(backend, SupportsReleaseMany):
+            own = [m.own for m in mutexes if isinstance(m, _QuietMutex)]
+            with contextlib.suppress(BackendError):
+                self.ask(backend.release_many, own)
+        else:
+            for mutex in mutexes:
+                mutex.release()
+
     def add(self, key: str, entry: CacheEntry) -> bool:
         if self._adds is None:
             return False
@@ -216,6 +293,8 @@ class CodedStorage(EntryStorage):
 
     def delete(self, key: str) -> None:
         name = self.name(key)
+        if self._held:
+            self._settle(name)
         try:
             self.ask(self.backend.delete, name)
         finally:
@@ -230,12 +309,17 @@ class CodedStorage(EntryStorage):
     def claim(self, key: str) -> object | None:
         if self._claims is None:
             return UNCLAIMED
-        return self.ask(self._claims.claim, self.name(key))
+        name = self.name(key)
+        if self._held:
+            self._settle(name)
+        return self.ask(self._claims.claim, name)
 
     def mutex(self, key: str, lease: float) -> CacheMutex | None:
         if self._mutexes is None:
             return None
         name = self.name(key)
+        if self._held:
+            self._settle(name)
         try:
             mutex = self.ask(self._mutexes.mutex, name, lease)
         except BackendError:
@@ -267,6 +351,8 @@ class CopyingStorage(CodedStorage):
         entry = None if copy is None else copy.entry
         stamp = None if copy is None or entry is None else copy.stamp
         name = self.name(key)
+        if self._held:
+            self._settle(name)
         answer = self.ask(self._store.get_if_changed, name, stamp)
         if answer is NO_VALUE:
             return NO_VALUE
@@ -299,24 +385,24 @@ class _QuietMutex:
     """
 
     def __init__(self, mutex: CacheMutex, storage: EntryStorage):
-        self._mutex = mutex
+        self.own = mutex
         self._ask = storage.ask
 
     def acquire(self) -> bool:
         try:
-            return self._ask(lambda: self._mutex.acquire())
+            return self._ask(lambda: self.own.acquire())
         except BackendError:
             return True
 
     def release(self) -> bool:
         try:
-            return self._ask(lambda: self._mutex.release())
+            return self._ask(lambda: self.own.release())
         except BackendError:
             return False
 
     def holder(self) -> str | None:
         try:
-            return self._ask(lambda: self._mutex.holder())
+            return self._ask(lambda: self.own.holder())
         except BackendError:
             return None
 

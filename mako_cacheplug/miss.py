@@ -6,6 +6,7 @@ how to look again, and how to create and store.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 from typing import TYPE_CHECKING
@@ -21,8 +22,12 @@ from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.nesting import NOT_STORED
 from mako_cacheplug.options import CallOptions
+from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.write_behind import HELD_BACK_SECONDS
+from mako_cacheplug.write_behind import HoldingMutex
 
 if TYPE_CHECKING:
+    from mako_cacheplug.ahead import ReadAhead
     from mako_cacheplug.region import CacheRegion
     from mako_cacheplug.region import Fragment
 
@@ -59,9 +64,11 @@ class MissedCall:
         "call",
         "creator",
         "fragment",
+        "holding",
         "key",
         "labels",
         "origin",
+        "output",
         "overtaken",
         "own",
         "reachable",
@@ -80,7 +87,12 @@ class MissedCall:
         reachable: bool,
         fragment: Fragment | None = None,
         origin: object = None,
+        output: ReadAhead | None = None,
     ):
+        """Take note of the call.
+
+        :param output: of the render that it is a fragment of.
+        """
         self._region = region
         self.key = key
         self.creator = creator
@@ -90,6 +102,10 @@ class MissedCall:
         self.reachable = reachable
         self.fragment = fragment
         self.origin = origin
+        self.output = output
+        self.holding: HoldingMutex | None = None
+        """The mutex, if what is created may be held back."""
+
         self.after = region._invalidation
         self.own: CacheEntry | NoValue = NO_VALUE
         self.overtaken = False
@@ -120,6 +136,12 @@ class MissedCall:
         mutex = None
         if self.reachable:
             mutex = region._storage.mutex(self.key, self.call.lease)
+        # Without a label, what was invalidated meanwhile could be served.
+        if mutex is not None and self.output is not None and self.labels:
+            behind = self.output.write_behind()
+            if behind is not None:
+                failed = functools.partial(region._not_stored, self.key)
+                mutex = self.holding = HoldingMutex(mutex, behind, failed)
         return region._lock.get_or_create(
             self.key,
             self.look,
@@ -250,6 +272,9 @@ class MissedCall:
         )
         kept = None
         if creation.is_storable and claim is not None and versions is not None:
+            if claim is self.holding and cost >= HELD_BACK_SECONDS:
+                # Others may be waiting for it.
+                claim = UNCLAIMED
             kept = region._write(self.key, entry, self.call, claim)
         self.overtaken = kept is False
         return _Unstored.of(entry, after) if kept is None else entry
@@ -261,6 +286,9 @@ class MissedCall:
         """
         if not self.reachable or self.call.timeout + self.call.afterlife <= 0:
             return None
+        if self.holding is not None and self.holding.is_acquired:
+            # Its labels tell.
+            return self.holding
         try:
             return self._region._storage.claim(self.key)
         except BackendError as error:

@@ -292,6 +292,7 @@ class CacheRegion:
         """
         if call.tags or self._labels_keys:
             labels = self._every_label(key, labels, call)
+        output = ahead
         around = nesting.current()
         if around is not None:
             # Held before anything is read: see there.
@@ -368,6 +369,7 @@ class CacheRegion:
                     reachable,
                     fragment,
                     origin,
+                    output,
                 ).run(now)
             is_first = False
             again = around is not None and around.note(
@@ -543,6 +545,8 @@ class CacheRegion:
         """Store *entry* if *claim* still holds, and tell whether it did.
 
         ``None`` if it could not be stored either way.
+
+        :param claim: or a mutex, to hold it back until that is released.
         """
         keep = entry.fresh_until - self._clock() + call.afterlife
         if keep <= 0.0:
@@ -556,19 +560,23 @@ class CacheRegion:
                 call.max_value_bytes,
                 claim,
             )
-        except ValueTooLargeError as error:
-            self._counters.emit(
-                EventKind.TOO_LARGE, key, size=error.size, error=error
-            )
-            self._say_once(
-                "too large",
-                "region %r: not stored: %s (said once)",
-                self.name,
-                error,
-            )
         except BackendError as error:
-            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            self._not_stored(key, error)
         return None
+
+    def _not_stored(self, key: str, error: BackendError) -> None:
+        if not isinstance(error, ValueTooLargeError):
+            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            return
+        self._counters.emit(
+            EventKind.TOO_LARGE, key, size=error.size, error=error
+        )
+        self._say_once(
+            "too large",
+            "region %r: not stored: %s (said once)",
+            self.name,
+            error,
+        )
 
     def _say_once(self, topic: str, message: str, *args: object) -> None:
         if topic not in self._said:

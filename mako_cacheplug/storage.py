@@ -97,7 +97,8 @@ class EntryStorage(abc.ABC):
         :param compress: compress values of that many bytes.
         :param limit: bytes that the payload may have, beside the backend's
             own limit.
-        :param claim: from :meth:`claim`.
+        :param claim: from :meth:`claim`; or, of what has labels, the mutex
+            that it was created under, so that a store may hold both back.
         :raises ValueTooLargeError: if it is over a limit; what was under
             *key* is gone then.
         """

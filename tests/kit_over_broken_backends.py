@@ -73,6 +73,7 @@ class SqliteSuite(ConformanceSuite):
         api.SupportsClear,
         api.SupportsMutex,
         api.SupportsPrune,
+        api.SupportsReleaseMany,
         api.SupportsRevalidation,
         api.SupportsUsage,
     )

@@ -104,6 +104,7 @@ class TestOverMemcached(ConformanceSuite):
         api.SupportsCheckAndSet,
         api.SupportsClear,
         api.SupportsMutex,
+        api.SupportsReleaseMany,
         api.SupportsUsage,
     )
 

@@ -35,6 +35,7 @@ LAYERS = [
         "keys",
         "api",
         "changes",
+        "write_behind",
     },
     {
         "storage",

@@ -151,11 +151,15 @@ def _cold(wire: Wire, size: int) -> Prediction:
     """Count the trips of a page that is known and of which all is gone."""
     site = LocalSite(cards(size), ours("cold", wire.url))
     CacheRegion(wire.url).clear()
+    wire.trips()
+    site.render()
+    trips = wire.trips()
+    parts = sum(trip.startswith(b"set ") for trip in trips)
     return Prediction(
-        "trips of a cold page",
+        f"trips of a cold page, stored in {parts} part{'s' * (parts > 1)}",
         size,
-        cold_trips(size, LABELS),
-        [_counted(site.render, [wire])],
+        cold_trips(size, LABELS, parts),
+        [len(trips)],
     )
 
 

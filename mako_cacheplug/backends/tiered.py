@@ -47,6 +47,7 @@ _FAR_POWERS: Final = (
     "get_many",
     "mutex",
     "prune",
+    "release_many",
     "set_many",
     "usage",
 )

@@ -11,6 +11,7 @@ from typing import ClassVar
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.api import SupportsReleaseMany
 from mako_cacheplug.testing.base import Suite
 from mako_cacheplug.testing.harness import StoreHarness
 from mako_cacheplug.testing.running import children
@@ -18,7 +19,7 @@ from mako_cacheplug.testing.running import fork_context
 from mako_cacheplug.testing.running import in_threads
 from mako_cacheplug.testing.running import LIMIT
 
-__all__ = ["MutexSuite"]
+__all__ = ["MutexSuite", "ReleaseManySuite"]
 
 LEASE = 1.0
 """Seconds; the least that every store can measure."""
@@ -216,6 +217,49 @@ class MutexSuite(Suite):
         assert mutex.holder() == token
         assert backend.mutex(key, 30.0).acquire() is False
         assert mutex.release() is True
+
+
+class ReleaseManySuite(Suite):
+    """Many mutexes given back at once, none of which is another's."""
+
+    requires: ClassVar[type | None] = SupportsReleaseMany
+
+    def test_all_are_released(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """And no other one."""
+        keys = [harness.key(str(number)) for number in range(10)]
+        mutexes = [backend.mutex(key, 30.0) for key in keys]
+        # A store may have a limited number of locks.
+        held = [mutex for mutex in mutexes if mutex.acquire()]
+        assert len(held) >= 7
+        backend.release_many(held[1:])
+        assert [mutex.holder() is None for mutex in held] == [
+            number > 0 for number in range(len(held))
+        ]
+        assert held[1].release() is False, "it was, already"
+        assert held[0].release() is True
+        backend.release_many([])
+
+    def test_anothers_is_not_released_with_them(
+        self, harness: StoreHarness, backend: Any
+    ) -> None:
+        """By whoever held it before, until his lease ran out."""
+        first, slow = (
+            backend.mutex(harness.key(name), LEASE) for name in "ab"
+        )
+        next_ = backend.mutex(harness.key("b"), 30.0)
+        assert first.acquire() is True
+        assert slow.acquire() is True
+        if _acquire_within(next_, harness, LEASE + 1.5):
+            token = next_.holder()
+            backend.release_many([first, slow])
+            assert next_.holder() == token
+            assert next_.release() is True
+        else:
+            backend.release_many([first, slow])
+            assert slow.holder() is None
+        assert first.holder() is None
 
 
 def _take_turns(backend: Any, key: str, marker: Path, turns: int) -> int:

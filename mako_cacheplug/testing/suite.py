@@ -50,6 +50,7 @@ from mako_cacheplug.testing.herd import HerdSuite  # noqa: E402
 from mako_cacheplug.testing.invalidation import InvalidationSuite  # noqa: E402
 from mako_cacheplug.testing.keys import KeySuite  # noqa: E402
 from mako_cacheplug.testing.mutex import MutexSuite  # noqa: E402
+from mako_cacheplug.testing.mutex import ReleaseManySuite  # noqa: E402
 from mako_cacheplug.testing.pages import MakoSuite  # noqa: E402
 from mako_cacheplug.testing.powers import AddSuite  # noqa: E402
 from mako_cacheplug.testing.powers import BulkSuite  # noqa: E402
@@ -72,6 +73,7 @@ PROTOCOLS: Final = (
     api.SupportsEntries,
     api.SupportsMutex,
     api.SupportsPrune,
+    api.SupportsReleaseMany,
     api.SupportsRevalidation,
     api.SupportsUsage,
     api.SupportsWatch,
@@ -97,6 +99,7 @@ class ConformanceSuite(
     CheckAndSetEntriesSuite,
     CheckAndSetProcessSuite,
     MutexSuite,
+    ReleaseManySuite,
     FailureSuite,
     HostileBytesSuite,
     ForkSuite,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
@@ -240,6 +241,10 @@ class Healthy(CacheBackend):
 
     def mutex(self, key: str, lease: float) -> Mutex:
         return Mutex(self, key, lease)
+
+    def release_many(self, mutexes: Sequence[Mutex]) -> None:
+        for mutex in mutexes:
+            mutex.release()
 
     def close(self) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import ClassVar
 
 from broken_backends.healthy import Healthy
@@ -63,6 +64,28 @@ class ShortLease(WithMutex):
     class kind(Mutex):  # noqa: N801  # an attribute of the backend
         def __init__(self, backend: Healthy, key: str, lease: float) -> None:
             super().__init__(backend, key, lease / 1000)
+
+
+class ReleasesFirst(WithMutex):
+    """Of many mutexes one is given back."""
+
+    caught_by = ("test_all_are_released",)
+
+    def release_many(self, mutexes: Sequence[Mutex]) -> None:
+        super().release_many(mutexes[:1])
+
+
+class ReleasesByKey(WithMutex):
+    """Many mutexes are given back whoever holds them by now."""
+
+    caught_by = ("test_anothers_is_not_released_with_them",)
+
+    def release_many(self, mutexes: Sequence[Mutex]) -> None:
+        with self.run() as connection:
+            for mutex in mutexes:
+                connection.execute(
+                    "delete from mutex where key = ?", (mutex.key,)
+                )
 
 
 class Reentrant(WithMutex):

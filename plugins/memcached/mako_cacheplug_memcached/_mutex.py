@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Final
 
 from mako_cacheplug_memcached._server import Server
 from mako_cacheplug_memcached._wire import EXPIRED
 from mako_cacheplug_memcached._wire import expiry_time
 
-__all__ = ["MemcachedMutex"]
+__all__ = ["MemcachedMutex", "release_together"]
+
+_MOMENT: Final = 1.0
+"""Seconds: a lease that lasts for longer does not end between two trips."""
 
 
 class MemcachedMutex:
@@ -37,8 +42,8 @@ class MemcachedMutex:
         lease: float,
         clock: Callable[[], float],
     ) -> None:
-        self._server = server
-        self._key = key
+        self.server = server
+        self.key = key
         self._lease = lease
         self._clock = clock
         self._ours = b""
@@ -66,12 +71,12 @@ class MemcachedMutex:
         ours, self._ours = self._ours, b""
         if not ours:
             return False
-        found = self._server.call(lambda c: c.gets(self._key))
+        found = self.server.call(lambda c: c.gets(self.key))
         if found is None or found[0] != ours:
             return False
         unique = found[1]
-        return self._server.call(
-            lambda c: c.cas(self._key, b"", unique, EXPIRED)
+        return self.server.call(
+            lambda c: c.cas(self.key, b"", unique, EXPIRED)
         )
 
     def holder(self) -> str | None:
@@ -79,27 +84,25 @@ class MemcachedMutex:
 
         :raises BackendError: if the server could not be asked.
         """
-        found = self._server.call(lambda c: c.gets(self._key))
+        found = self.server.call(lambda c: c.gets(self.key))
         if found is None or self._is_over(found[0]):
             return None
         return found[0].decode("latin-1")
 
     def _add(self) -> bool:
         exptime = expiry_time(self._lease, self._clock)
-        return self._server.call(
-            lambda c: c.add(self._key, self._ours, exptime)
-        )
+        return self.server.call(lambda c: c.add(self.key, self._ours, exptime))
 
     def _take_over(self) -> bool:
-        found = self._server.call(lambda c: c.gets(self._key))
+        found = self.server.call(lambda c: c.gets(self.key))
         if found is None:
             return self._add()  # It was released a moment ago.
         value, unique = found
         if not self._is_over(value):
             return False
         exptime = expiry_time(self._lease, self._clock)
-        return self._server.call(
-            lambda c: c.cas(self._key, self._ours, unique, exptime)
+        return self.server.call(
+            lambda c: c.cas(self.key, self._ours, unique, exptime)
         )
 
     def _is_over(self, value: bytes) -> bool:
@@ -109,3 +112,38 @@ class MemcachedMutex:
             return not self._clock() < float(until)
         except ValueError:
             return True
+
+    def lasts(self) -> bool:
+        """Tell whether nobody takes it over within the next moment."""
+        _, _, until = self._ours.partition(b" ")
+        return bool(until) and self._clock() + _MOMENT < float(until)
+
+    def is_ours(self, value: bytes | None) -> bool:
+        """Tell whether the item's *value* says that we hold it."""
+        return bool(self._ours) and value == self._ours
+
+
+def release_together(
+    server: Server, mutexes: Sequence[MemcachedMutex]
+) -> None:
+    """Give back *mutexes*, all on *server*, in two trips.
+
+    An item that is ours and lasts stays ours between the two, so it can be
+    deleted by its key.  One whose lease is about to end is released by
+    itself, on condition of its CAS number.
+
+    :raises BackendError: if the server could not be asked.
+    """
+    lasting = [mutex for mutex in mutexes if mutex.lasts()]
+    keys = [mutex.key for mutex in lasting]
+    found = server.call(lambda c: c.get_many(keys)) if keys else {}
+    ours = [
+        mutex.key
+        for mutex in lasting
+        if mutex.is_ours(found.get(mutex.key)) and mutex.lasts()
+    ]
+    if ours:
+        server.call(lambda c: c.delete_many(ours))
+    for mutex in mutexes:
+        if mutex not in lasting:
+            mutex.release()

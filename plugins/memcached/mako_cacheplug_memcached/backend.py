@@ -27,6 +27,7 @@ from mako_cacheplug_memcached._connection import Connection
 from mako_cacheplug_memcached._connection import find_connect
 from mako_cacheplug_memcached._connection import TooLarge
 from mako_cacheplug_memcached._mutex import MemcachedMutex
+from mako_cacheplug_memcached._mutex import release_together
 from mako_cacheplug_memcached._ring import Ring
 from mako_cacheplug_memcached._server import Server
 from mako_cacheplug_memcached._wire import EXPIRED
@@ -351,6 +352,17 @@ class MemcachedBackend(CacheBackend):
         wire = lock_key(key)
         server = self._only or self._ring.find(wire)
         return MemcachedMutex(server, wire, lease, self._clock)
+
+    def release_many(self, mutexes: Sequence[CacheMutex]) -> None:
+        """Give back *mutexes*, in two trips to each server they live on.
+
+        :raises BackendError: if a server could not be asked.
+        """
+        groups: dict[Server, list[MemcachedMutex]] = {}
+        for mutex in mutexes:
+            assert isinstance(mutex, MemcachedMutex)
+            groups.setdefault(mutex.server, []).append(mutex)
+        _each(lambda server: release_together(server, groups[server]), groups)
 
     def clear(self) -> None:
         """Empty the servers, of other programs' items and of locks too.

@@ -78,6 +78,7 @@ class TestMemcached(ConformanceSuite):
         api.SupportsCheckAndSet,
         api.SupportsClear,
         api.SupportsMutex,
+        api.SupportsReleaseMany,
         api.SupportsUsage,
     )
 

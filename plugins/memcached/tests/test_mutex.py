@@ -13,6 +13,7 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
+from mako_cacheplug.testing.wire import Wire
 
 
 def test_one_holder(backend: MemcachedBackend, raw: Any) -> None:
@@ -94,6 +95,39 @@ def test_an_heir_between_look_and_release(
     assert not server.call(lambda c: c.cas(b"mcp~l:k", b"", found[1], 1))
     assert heir.release()
     assert not server.call(lambda c: c.cas(b"mcp~l:k", b"", found[1], 1))
+
+
+def test_of_many_released_together_an_heirs_is_left_alone(
+    backend: MemcachedBackend,
+) -> None:
+    """Long before the lease was over: the server had lost the first."""
+    mutexes = [backend.mutex(name, 30.0) for name in "abc"]
+    for mutex in mutexes:
+        assert mutex.acquire()
+    backend.clear()
+    heir = backend.mutex("b", 30.0)
+    assert heir.acquire()
+    backend.release_many(mutexes)
+    assert [mutex.holder() for mutex in mutexes] == [
+        None,
+        heir.holder(),
+        None,
+    ]
+    assert heir.release()
+
+
+def test_many_are_released_together_in_two_trips(
+    server: MemcachedServer, make: Any
+) -> None:
+    with Wire(server) as wire:
+        backend = make(wire)
+        mutexes = [backend.mutex(str(number), 30.0) for number in range(20)]
+        for mutex in mutexes:
+            assert mutex.acquire()
+        wire.trips()
+        backend.release_many(mutexes)
+        assert len(wire.trips()) == 2
+        assert {mutex.holder() for mutex in mutexes} == {None}
 
 
 def test_of_many_heirs_one_wins(
