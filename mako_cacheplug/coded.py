@@ -172,7 +172,7 @@ class CodedStorage(EntryStorage):
         if known is not None and known[0] == payload:
             # It costs a tenth of checking and decoding it, and much less
             # than that if it is compressed.
-            self._counters.count("bytes_read", len(payload))
+            self._counters.count_read(len(payload))
             return known[1]
         try:
             entry = self.codec.decode(key, payload)
@@ -181,7 +181,7 @@ class CodedStorage(EntryStorage):
             self._counters.emit(EventKind.UNREADABLE, key, error=error)
             self._say_unreadable(error)
             return NO_VALUE
-        self._counters.count("bytes_read", len(payload))
+        self._counters.count_read(len(payload))
         size = len(payload) + sys.getsizeof(entry.value)
         self._decoded.put(key, (payload, entry), size)
         return entry

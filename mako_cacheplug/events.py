@@ -12,7 +12,9 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 from typing import NamedTuple
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_MOST_NOTED: Final = 256
 
 
 class EventKind(enum.Enum):
@@ -110,12 +114,28 @@ class RegionCounters:
 
         Without the GIL only from Python 3.14 on: before, some may be lost.
         """
+        # Summed up now and then: every hit of most stores comes here, and
+        # to append to it takes no lock.
+        self._read: deque[int] = deque()
         _every_counters.add(self)
+
+    def count_read(self, size: int) -> None:
+        """Add *size* to the bytes that were read."""
+        self._read.append(size)
+        if len(self._read) >= _MOST_NOTED:
+            with self._lock:
+                self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Count what was noted of reads; guarded."""
+        for _ in range(len(self._read)):
+            self._counts["bytes_read"] += self._read.popleft()
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add *amount* to the counter *name*, a field of RegionStats.
 
-        All but the hits, which :attr:`count_hit` counts.
+        All but the hits, which :attr:`count_hit` counts, and the bytes that
+        were read, which :meth:`count_read` does.
         """
         with self._lock:
             self._counts[name] += amount
@@ -126,6 +146,7 @@ class RegionCounters:
             # To look at the counter is to count.
             hits = next(self._hits) - self._hits_read
             self._hits_read += 1
+            self._sum_up()
             return RegionStats(hits=hits, **self._counts)
 
     def add_hook(self, hook: EventHook) -> None:

@@ -375,7 +375,10 @@ class CacheRegion:
             again = around is not None and around.note(
                 entry, self._labels, expires=fragment is not None
             )
-        return codecs.load_value(entry.value)
+        value = entry.value
+        if type(value) is codecs.JSONText:
+            return codecs.load_value(value)
+        return value
 
     @property
     def can_stand(self) -> bool:

@@ -37,13 +37,16 @@ def test_no_count_is_lost_between_threads() -> None:
         for _ in range(5000):
             counters.count_hit()
             counters.count("misses")
+            counters.count_read(3)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert counters.snapshot() == RegionStats(hits=40000, misses=40000)
+    assert counters.snapshot() == RegionStats(
+        hits=40000, misses=40000, bytes_read=120000
+    )
 
 
 def test_hooks_see_events_in_order_until_removed() -> None:

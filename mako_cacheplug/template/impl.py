@@ -94,9 +94,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
         self._planner = Planner(self._places, family, own.outline, self._run)
         self._said: set[str] = set()
         self._sites: dict[object, Site] = {}
-        take_over(
-            cache, self._editions, self._sites, self._fetch_at, self._serve
-        )
+        take_over(cache, self._editions, self._sites, self._fetch, self._serve)
 
     # -- rendering ---------------------------------------------------------
 
@@ -213,11 +211,6 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             origin = context, plan, edition
             return self._with_holes(value, logical, creator, origin)
         return value
-
-    def _fetch_at(
-        self, site: Site, variant: Variant, creator: Creator, context: Any
-    ) -> object:
-        return self._fetch(site.plan, variant, creator, context, site.edition)
 
     def _note_site(
         self,

@@ -150,7 +150,7 @@ def take_over(
     cache: Cache,
     editions: Editions,
     sites: dict[object, Site],
-    fetch: Callable[[Site, Variant, Creator, Any], object],
+    fetch: Callable[[FragmentPlan, Variant, Creator, Any, Edition], object],
     the_long_way: Callable[[object, Creator, Any, dict[str, object]], object],
 ) -> None:
     """Take the place of the method that generated code calls, on one cache.
@@ -206,7 +206,9 @@ def take_over(
                 except KeyTypeError:
                     pass  # Which is said there.
                 else:
-                    return fetch(site, variant, creator, context)
+                    return fetch(
+                        site.plan, variant, creator, context, site.edition
+                    )
         if not template.cache_enabled:
             return creator()
         kw[DEFNAME] = __M_defname

@@ -107,13 +107,12 @@ def _markup_in_keys() -> None:
     "traps/test_seam.py::test_set_put_and_get[memory-<b>]",
 )
 def _markup_in_values() -> None:
-    whole = codec.load_value
+    whole = codec.dump_value
 
-    def load_value(stored: object) -> object:
-        found = whole(stored)
-        return str(found) if isinstance(found, Markup) else found
+    def dump_value(value: object) -> str | bytes:
+        return whole(str(value) if isinstance(value, Markup) else value)
 
-    replace(codec, "load_value", load_value)
+    replace(codec, "dump_value", dump_value)
 
 
 @mechanism(
