@@ -275,9 +275,21 @@ class MissedCall:
             if claim is self.holding and cost >= HELD_BACK_SECONDS:
                 # Others may be waiting for it.
                 claim = UNCLAIMED
-            kept = region._write(self.key, entry, self.call, claim)
+            if claim is not UNCLAIMED or not self._is_behind(entry):
+                kept = region._write(self.key, entry, self.call, claim)
         self.overtaken = kept is False
         return _Unstored.of(entry, after) if kept is None else entry
+
+    def _is_behind(self, entry: CacheEntry) -> bool:
+        """Tell whether what is stored is newer than *entry*.
+
+        As it can be where the lease has ended while *entry* was made, and
+        there is no claim to tell.
+        """
+        if entry.cost < self.call.lease:
+            return False
+        found, self.reachable = self._region._read(self.key, self.labels)
+        return found is not NO_VALUE and found.created_at > entry.created_at
 
     def _claim(self) -> object | None:
         """Return what is under the key before the creator looks at anything.

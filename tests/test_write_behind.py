@@ -18,10 +18,12 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.runtime import Context
 from mako.template import Template
+from mako_cacheplug_memcached import MemcachedBackend
 
 from mako_cacheplug import coded
 from mako_cacheplug import write_behind
 from mako_cacheplug.ahead import RenderReads
+from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.events import CacheEvent
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.region import CacheRegion
@@ -40,7 +42,9 @@ LIMIT = 20.0
 class Site:
     """Pages on one store, as one process sees them."""
 
-    def __init__(self, url: str, clock: ManualClock, **given: Any) -> None:
+    def __init__(
+        self, url: str | CacheBackend, clock: ManualClock, **given: Any
+    ) -> None:
         self.region = CacheRegion(url, clock=clock, wait="60s", **given)
         self.events: list[CacheEvent] = []
         self.region.add_hook(self.events.append)
@@ -264,6 +268,47 @@ def test_what_took_long_to_create_is_stored_at_once(
 
     assert template.render(work=work, meanwhile=meanwhile) == "slowslow"
     assert (site.creations, elsewhere.creations) == (1, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_took_longer_than_its_lease_replaces_nothing_newer(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    site, elsewhere = (
+        Site(
+            MemcachedBackend([(server.host, server.port)], clock=clock), clock
+        )
+        for _ in "ab"
+    )
+    source = '<%def name="f()" cached="True">${work()}</%def>${f()}'
+    template, other = site.put(source), elsewhere.put(source)
+
+    def work() -> str:
+        clock.advance(31.0)
+        assert in_a_thread(lambda: other.render(work=lambda: "newer")) == (
+            "newer"
+        )
+        return "older"
+
+    site.region.clear()
+    assert template.render(work=work) == "older"
+    assert other.render(work=str) == template.render(work=str) == "newer"
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_what_always_takes_longer_than_its_lease_is_stored(
+    site: Site, clock: ManualClock
+) -> None:
+    source = '<%def name="f()" cached="True">${work()}</%def>${f()}'
+    template = site.put(source)
+
+    def work() -> str:
+        clock.advance(31.0)
+        return "late"
+
+    for _ in range(2):
+        assert template.render(work=work) == "late"
+    assert site.creations == 1
 
 
 @pytest.mark.usefixtures("unhurried")
