@@ -29,6 +29,7 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.forks import ForkSafeLock
 
 __all__ = ["UNCLAIMED", "EntryStorage", "EntryTable", "too_large"]
 
@@ -36,6 +37,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
+
+_adding: Final = ForkSafeLock()
+"""For all stores inside the process, as it is held for a moment."""
 
 UNCLAIMED: Final = object()
 """The claim of who stores whatever happened."""
@@ -189,6 +193,8 @@ class EntryStorage(abc.ABC):
 class EntryTable(EntryStorage):
     """Entries kept as they are, by a backend inside this process."""
 
+    can_add = True
+
     def __init__(self, backend: SupportsEntries, counters: RegionCounters):
         assert isinstance(backend, CacheBackend)
         super().__init__(backend, counters)
@@ -238,6 +244,13 @@ class EntryTable(EntryStorage):
             return True
         action = self._claims.check_and_set_entry
         return self.ask(action, key, entry, ttl, claim)
+
+    def add(self, key: str, entry: CacheEntry) -> bool:
+        with _adding:
+            if self.read(key) is not NO_VALUE:
+                return False
+            self.ask(self._set_entry, key, entry, None)
+            return True
 
     def delete(self, key: str) -> None:
         self.ask(self.backend.delete, key)

@@ -9,6 +9,8 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.template import Template
 
+from mako_cacheplug.template.outline import _known
+from mako_cacheplug.template.outline import _KNOWN_LINES
 from mako_cacheplug.template.outline import Outline
 from mako_cacheplug.template.outline import outline
 
@@ -70,6 +72,33 @@ def test_plain(what: str) -> None:
 @pytest.mark.parametrize("what", NOT_PLAIN)
 def test_not_plain(what: str) -> None:
     assert not of(NOT_PLAIN[what]).is_plain
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("text", False),
+        ('<%def name="f()" cached="True">x</%def>${f()}', False),
+        ('<%def name="f()">${caller.body()}</%def>', True),
+        ('<%def name="f()">x</%def><%self:f>y</%self:f>', True),
+        ("${context.get('caller')}", True),
+        ("${callers} ${my_caller}", False),
+    ],
+)
+def test_tells_whether_content_is_spoken_of(
+    source: str, expected: bool
+) -> None:
+    for _ in range(2):  # read, and known
+        assert of(source).names_caller is expected
+
+
+def test_lines_that_are_kept_in_mind_are_bounded() -> None:
+    for number in range(_KNOWN_LINES + 10):
+        outline(f"x = {number}")
+    outline("x" * 1000)
+    assert len(_known) <= _KNOWN_LINES
+    assert max(map(len, _known)) <= 200
+    assert of(NOT_PLAIN["the context"]).is_plain is False
 
 
 def test_tells_which_fragments_are_asked_for_by_name() -> None:

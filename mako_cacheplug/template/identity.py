@@ -59,10 +59,14 @@ def identity(
     told = _CIRCUMSTANCES.sub("", head) + exports + body
     if _ADDRESS in told:
         told = _ANONYMOUS.sub("__anon", told)
-    lines = [
-        " ".join(sorted(_BETWEEN_WORDS.split(line))) if _SET in line else line
-        for line in told.split("\n")
-    ]
+    lines = told.split("\n")
+    if _SET in told:
+        lines = [
+            " ".join(sorted(_BETWEEN_WORDS.split(line)))
+            if _SET in line
+            else line
+            for line in lines
+        ]
     lines.sort()
     whole = keys.join(
         told if source is None else source, "\n".join(lines), *settings

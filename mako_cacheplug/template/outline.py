@@ -39,6 +39,14 @@ _BY_NAME: Final = re.compile(r"_ctx_get_or_create\('(\w+)', lambda:__M_\1\(")
 """A key that is the name of what is asked for, not of another def."""
 
 
+_CALLER: Final = re.compile(r"\bcaller\b")
+
+_KNOWN_LINES: Final = 4096
+
+_LONGEST: Final = 200
+"""Characters: a longer line is the author's text, and not seen again."""
+
+
 class Outline(NamedTuple):
     """What is known of a module that has not been parsed."""
 
@@ -51,6 +59,26 @@ class Outline(NamedTuple):
     """The functions of the fragments that are asked for by the key that Mako
     gives."""
 
+    names_caller: bool = True
+    """Whether ``caller`` stands in it, the content that is called with."""
+
+
+class _Line(NamedTuple):
+    """What one line tells."""
+
+    is_plain: bool
+    handed: tuple[str, ...] = ()
+    """The functions that it hands the context to as if Mako had made them."""
+
+    by_name: tuple[str, ...] = ()
+    names_caller: bool = False
+
+
+_NOTHING: Final = _Line(True)
+
+_known: Final[dict[str, _Line]] = {}
+"""Most lines of a module stand in every module."""
+
 
 def outline(code: str) -> Outline:
     """Return what the text of a module tells.
@@ -59,22 +87,55 @@ def outline(code: str) -> Outline:
     """
     if not code:
         return Outline()
-    return Outline(_is_plain(code), frozenset(_BY_NAME.findall(code)))
+    is_plain, names_caller = True, False
+    handed: set[str] = set()
+    by_name: list[str] = []
+    for text in code.split("\n"):
+        line = _known.get(text) or _read(text)
+        if line is not _NOTHING:
+            is_plain = is_plain and line.is_plain
+            names_caller = names_caller or line.names_caller
+            handed.update(line.handed)
+            by_name += line.by_name
+    if is_plain:
+        is_plain = all(_is_made(code, function) for function in handed)
+    return Outline(is_plain, frozenset(by_name), names_caller)
 
 
-def _is_plain(code: str) -> bool:
-    if "ModuleNamespace" in code or "make_namespace" in code:
-        return False
-    if "@" in code and _DECORATOR.search(code):
-        return False
-    for use in _CONTEXT.finditer(code):
-        start = use.start()
-        before = _HANDED.fullmatch(code, code.rfind("\n", 0, start) + 1, start)
+def _read(text: str) -> _Line:
+    """Return what a line tells, and keep it in mind."""
+    line = _NOTHING
+    names_caller = "caller" in text and _CALLER.search(text) is not None
+    if (
+        "ModuleNamespace" in text
+        or "make_namespace" in text
+        or ("@" in text and _DECORATOR.search("\n" + text))
+    ):
+        line = _Line(False, names_caller=names_caller)
+    elif "context" in text:
+        line = _read_context(text, names_caller)
+    elif names_caller:
+        line = _Line(True, names_caller=True)
+    if len(text) <= _LONGEST:
+        if len(_known) >= _KNOWN_LINES:
+            _known.clear()
+        _known[text] = line
+    return line
+
+
+def _read_context(text: str, names_caller: bool) -> _Line:
+    handed = []
+    is_plain = True
+    for use in _CONTEXT.finditer(text):
+        before = _HANDED.fullmatch(text, 0, use.start())
         if before is None:
-            return False
-        if before["function"] and not _is_made(code, before["function"]):
-            return False
-    return True
+            is_plain = False
+        elif before["function"]:
+            handed.append(before["function"])
+    by_name = _BY_NAME.findall(text)
+    if is_plain and not (handed or by_name or names_caller):
+        return _NOTHING
+    return _Line(is_plain, tuple(handed), tuple(by_name), names_caller)
 
 
 def _is_made(code: str, function: str) -> bool:

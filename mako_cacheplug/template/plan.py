@@ -317,6 +317,16 @@ def argument_cells(creator: FunctionType, around: Around) -> tuple[Cell, ...]:
     :param creator: the lambda that Mako passes.
     :param around: what the functions around the fragment hold.
     """
+    if not around.functions:
+        return tuple(
+            [
+                (index,)
+                for index, name in enumerate(creator.__code__.co_freevars)
+                if not (
+                    name in around.given_by_mako or name.startswith("__M_")
+                )
+            ]
+        )
     cells: list[Cell] = []
     seen: set[int] = set()
     names = {name for name, _ in around.functions}

@@ -86,7 +86,9 @@ class Planner:
         where = places.where(defname)
         region, call, given = places.resolve(kw, where)
         name = path = fragment_name(creator.__qualname__)
-        around, takes_content = Around(), uses_caller(creator)
+        around, takes_content = Around(), False
+        if self._outline.names_caller:
+            takes_content = uses_caller(creator)
         if self._is_plain(path, creator):
             has_key = defname not in self._outline.asked_by_name
         else:
