@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import re
@@ -26,8 +27,10 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.storage import EntryStorage
+from mako_cacheplug.storage import EntryTable
 from mako_cacheplug.storage import UNCLAIMED
 from mako_cacheplug.storages import open_storage
+from mako_cacheplug.testing.running import in_threads
 
 ENTRY = CacheEntry("välue", 1.0, 2.0, 0.5, (("label", "version"),))
 
@@ -508,3 +511,19 @@ def test_a_mutex_that_cannot_be_made_is_none(error: Exception) -> None:
     shelf = MutexShelf()
     shelf.error = error
     assert Seen(shelf).storage.mutex("k", 30.0) is None
+
+
+def test_of_many_threads_one_adds() -> None:
+    """In this process, where no store elects."""
+    storage = EntryTable(MemoryBackend(), RegionCounters("r"))
+    for number in range(50):
+        entries = [CacheEntry(str(n), 0.0) for n in range(8)]
+        added = in_threads(
+            [
+                functools.partial(storage.add, str(number), entry)
+                for entry in entries
+            ]
+        )
+        assert sorted(added) == [False] * 7 + [True]
+        found = storage.read(str(number))
+        assert found is entries[added.index(True)]
