@@ -19,7 +19,6 @@ from typing import NoReturn
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
-from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsAdd
@@ -44,6 +43,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import too_large
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.storage import Watched
 from mako_cacheplug.write_behind import Held
 from mako_cacheplug.write_behind import HoldingMutex
 from mako_cacheplug.write_behind import write_behind_of
@@ -360,9 +360,9 @@ class CopyingStorage(CodedStorage):
             return entry
         return self._keep(key, name, answer)
 
-    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+    def watch(self, key: str) -> Watched | None:
         copy = self._copies.watch(key)
-        return None if copy is None else (copy, math.inf)
+        return None if copy is None else Watched(copy, copy.entry, math.inf)
 
     def _keep(self, key: str, name: str, answer: Any) -> CacheEntry | NoValue:
         """Return the entry in a store's answer; keep a copy of it."""

@@ -222,9 +222,9 @@ class LabelVersions:
         """
         storage = self._storage
         watched = storage.watch(key)
-        if watched is None or watched[0].held is not entry:
+        if watched is None or watched.held is not entry:
             return None
-        watch, until = watched
+        until = watched.until
         labels = []
         for name, version in entry.labels:
             if trusting and name == expected[0]:
@@ -232,16 +232,15 @@ class LabelVersions:
                 until = min(until, self._trusted_until(key))
                 continue
             label = storage.watch(name)
-            held = None if label is None else label[0].held
-            if label is None or getattr(held, "value", None) != version:
+            if label is None or getattr(label.held, "value", "") != version:
                 return None
-            labels.append(label[0])
-            until = min(until, label[1])
+            labels.append(label.watch)
+            until = min(until, label.until)
         assert storage.watched is not None
         return StandingHit(
             key,
             expected,
-            watch,
+            watched.watch,
             tuple(labels),
             storage.watched,
             now,

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Final
+from typing import NamedTuple
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -31,7 +32,13 @@ from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
 
-__all__ = ["UNCLAIMED", "EntryStorage", "EntryTable", "too_large"]
+__all__ = [
+    "UNCLAIMED",
+    "EntryStorage",
+    "EntryTable",
+    "Watched",
+    "too_large",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,6 +50,17 @@ _adding: Final = ForkSafeLock()
 
 UNCLAIMED: Final = object()
 """The claim of who stores whatever happened."""
+
+
+class Watched(NamedTuple):
+    """A watch, and what it showed a moment ago."""
+
+    watch: EntryWatch
+    held: CacheEntry | bytes | None
+    """Without looking again, which can cost a question to the store."""
+
+    until: float
+    """When it is trusted no longer, in seconds since the epoch."""
 
 
 class EntryStorage(abc.ABC):
@@ -145,11 +163,8 @@ class EntryStorage(abc.ABC):
         """
         return None
 
-    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
-        """Return a watch of what is under *key*, if the store has such.
-
-        And until when, in seconds since the epoch, it can be trusted.
-        """
+    def watch(self, key: str) -> Watched | None:
+        """Return a watch of what is under *key*, if the store has such."""
         return None
 
     def ask(
@@ -260,9 +275,9 @@ class EntryTable(EntryStorage):
             return UNCLAIMED
         return self.ask(self._claims.claim, key)
 
-    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+    def watch(self, key: str) -> Watched | None:
         watch = None if self.watched is None else self.watched.watch(key)
-        return None if watch is None else (watch, math.inf)
+        return None if watch is None else Watched(watch, watch.held, math.inf)
 
 
 def _value_bytes(value: object) -> int:

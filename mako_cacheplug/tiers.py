@@ -33,7 +33,6 @@ from typing import TypeVar
 
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
-from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import entry_bytes
@@ -45,6 +44,7 @@ from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.storage import Watched
 
 __all__ = ["NearTier", "SourceStorage", "TieredStorage"]
 
@@ -322,10 +322,12 @@ class TieredStorage(SourceStorage):
             found.update(self._fetch(missing))
         return found
 
-    def watch(self, key: str) -> tuple[EntryWatch, float] | None:
+    def watch(self, key: str) -> Watched | None:
         # In this order: what has been replaced meanwhile is not watched.
         watch = self._copies.watch(key)
-        return None if watch is None else (watch, self._copies.ends_at(key))
+        if watch is None:
+            return None
+        return Watched(watch, watch.held, self._copies.ends_at(key))
 
     def _look(
         self, wanted: Iterable[str]

@@ -1,7 +1,13 @@
 """A hit in a file store that holds many entries, and in one of 100.
 
-Both stores are filled by rendering; each turn shows 100 random keys.  On one
-core; the files are in the system's cache, as far as it has room.
+The stores are filled by rendering.  In each of them the same number of keys is
+asked for, 100 in a turn; in the large one they lie anywhere among the others.
+What it costs if more of them are asked for, each once in a while, is a row of
+its own: then the files are no longer in the processor's caches, what this
+process keeps in mind of them is looked up anew, and that is so in a store
+that holds no others, too.
+
+On one core; the files are in the system's cache, as far as it has room.
 """
 
 from __future__ import annotations
@@ -22,8 +28,7 @@ from benchmarks.sites import many_keys
 
 FEW = 100
 AT_ONCE = 1000
-SAMPLES = 50
-"""Sets of random keys: their bodies' sizes are alike, their places not."""
+WORKING_SET = 5_000
 
 
 def filled(root: str, count: int) -> LocalSite:
@@ -37,49 +42,54 @@ def filled(root: str, count: int) -> LocalSite:
     return site
 
 
-def random_hits(site: LocalSite, count: int, scale: Scale) -> Turn:
-    """Return a turn that shows 100 of the site's *count* keys."""
+def hits(site: LocalSite, count: int, asked: int, scale: Scale) -> Turn:
+    """Return a turn that shows 100 of *asked* of the site's *count* keys."""
     chance = random.Random(0)
-    samples = [
-        [chance.randrange(count) for _ in range(FEW)] for _ in range(SAMPLES)
-    ]
+    numbers = chance.sample(range(count), asked)
+    pages = [numbers[n : n + FEW] for n in range(0, asked, FEW)]
 
     def show() -> None:
-        site.render(numbers=chance.choice(samples))
+        site.render(numbers=chance.choice(pages))
 
     return timed(show, scale, parts=FEW)
 
 
 def run(scale: Scale) -> Iterator[Result]:
     """Fill the stores, then measure."""
-    counts = {
-        f"{count:,} entries": count for count in (FEW, scale.stored_keys)
-    }
-    many = list(counts)[-1]
+    stored = scale.stored_keys
+    asked = min(stored, WORKING_SET)
+    few, many = f"100 of {FEW} keys", f"100 of {stored:,} keys"
     with tempfile.TemporaryDirectory() as folder, pinned():
-        sites = {
-            name: filled(f"{folder}/{count}", count)
-            for name, count in counts.items()
-        }
+        small, middle, large = (
+            filled(f"{folder}/{count}", count)
+            for count in (FEW, asked, stored)
+        )
         rows = interleave(
             {
-                name: random_hits(sites[name], count, scale)
-                for name, count in counts.items()
+                few: hits(small, FEW, FEW, scale),
+                many: hits(large, stored, FEW, scale),
+                f"{asked:,} of {asked:,} keys": hits(
+                    middle, asked, asked, scale
+                ),
+                f"{asked:,} of {stored:,} keys": hits(
+                    large, stored, asked, scale
+                ),
             },
             scale,
         )
-        assert all(
-            site.created() == counts[name] for name, site in sites.items()
+        assert (small.created(), middle.created(), large.created()) == (
+            FEW,
+            asked,
+            stored,
         )
-    few = next(iter(counts))
     result = Result(
         "file_keys",
-        f"A hit in a file, {many} in the store",
+        "A hit in a file: so many keys asked for, of so many in the store",
         "µs per hit",
         rows,
         few,
     )
     result.compare(1.5, many, few)
-    if scale.stored_keys < 1_000_000:
+    if stored < 1_000_000:
         result.notes.append("--full fills the store with 1,000,000 entries")
     yield result
