@@ -44,8 +44,6 @@ from mako_cacheplug.write_behind import WriteBehind
 
 __all__ = ["Gathered", "ReadAhead", "RenderReads", "learner_of"]
 
-AtEnd = Callable[[Callable[[], None]], None]
-
 Gathered = tuple[tuple[str, bytes], ...]
 """Payloads by the store's names."""
 
@@ -68,8 +66,8 @@ class _AtHand:
     :param learner: of the storages that it is used with.
     :param changes: the store's.
     :param page: what tells the page that is rendered.
-    :param at_end: takes what is to be done when the render ends, if that can
-        be told.
+    :param held: takes the names of what the render may hold back, if it can
+        be told when that ends.
     """
 
     def __init__(
@@ -77,10 +75,10 @@ class _AtHand:
         learner: Learner,
         changes: Changes,
         page: str,
-        at_end: AtEnd | None,
+        held: dict[WriteBehind, list[str]] | None,
     ) -> None:
         self.is_off = False
-        self.at_end = at_end
+        self.held = held
         self.clock = learner.clock
         self.since = 0.0
         """When the first of it was read, by the learner's clock."""
@@ -209,16 +207,16 @@ class ReadAhead:
         entry = found.pop(key)
         return entry, {name: _version(one) for name, one in found.items()}
 
-    def write_behind(self) -> WriteBehind | None:
-        """Return what holds back the render's new entries until its end.
+    def write_behind(self, key: str) -> WriteBehind | None:
+        """Return what holds back a new entry under *key* until the end.
 
         ``None`` if nothing can, or nobody would know when that is.
         """
         behind = self._storage.behind
-        at_end = self._at_hand.at_end
-        if behind is None or at_end is None or self.is_off:
+        held = self._at_hand.held
+        if behind is None or held is None or self.is_off:
             return None
-        at_end(behind.flush)
+        held.setdefault(behind, []).append(self._storage.name(key))
         return behind
 
     def gather(
@@ -339,21 +337,17 @@ class RenderReads:
 
     :param page: what tells the page that is rendered.
     :param render: returns what tells the render itself.
-    :param at_end: takes what is to be done when the render ends, if that can
-        be told.
+    :param ends: whether :meth:`end` is called when the render ends.
     """
 
-    __slots__ = ("_at_end", "_known", "_page", "_stores", "render")
+    __slots__ = ("_held", "_known", "_page", "_stores", "render")
 
     def __init__(
-        self,
-        page: str,
-        render: Callable[[], object],
-        at_end: AtEnd | None = None,
+        self, page: str, render: Callable[[], object], *, ends: bool = False
     ) -> None:
         self.render = render
         self._page = page
-        self._at_end = at_end
+        self._held: dict[WriteBehind, list[str]] | None = {} if ends else None
         self._known: dict[CodedStorage, ReadAhead] = {}
         self._stores: dict[Learner, _AtHand] = {}
 
@@ -369,11 +363,16 @@ class RenderReads:
             at_hand = self._stores.get(learner)
             if at_hand is None:
                 at_hand = _AtHand(
-                    learner, storage.changes, self._page, self._at_end
+                    learner, storage.changes, self._page, self._held
                 )
                 self._stores[learner] = at_hand
             known = self._known[storage] = ReadAhead(storage, at_hand)
         return known
+
+    def end(self) -> None:
+        """Store what the render holds back.  Does not raise."""
+        for behind, names in (self._held or {}).items():
+            behind.settle(names)
 
 
 def _version(label: CacheEntry | NoValue) -> str | None:

@@ -156,8 +156,8 @@ class CodedStorage(EntryStorage):
 
     def _settle(self, *names: str) -> None:
         """Store what is held back under *names*, before anything else."""
-        if self.behind is not None and not self._held.keys().isdisjoint(names):
-            self.behind.flush()
+        if self.behind is not None:
+            self.behind.settle(names)
 
     def _get_many(self, names: Iterable[str]) -> dict[str, bytes]:
         if self._bulk is not None:
@@ -241,8 +241,12 @@ class CodedStorage(EntryStorage):
         self.changes.add(entry.name)
         if error is None:
             self._counters.count("bytes_written", len(entry.payload))
-        else:
-            entry.failed(error)
+            return
+        if isinstance(error, ValueTooLargeError):
+            # As in :meth:`write`: the store may have kept the old value.
+            with contextlib.suppress(BackendError):
+                self.ask(self.backend.delete, entry.name)
+        entry.failed(error)
 
     def _encode(
         self,

@@ -138,7 +138,7 @@ class MissedCall:
             mutex = region._storage.mutex(self.key, self.call.lease)
         # Without a label, what was invalidated meanwhile could be served.
         if mutex is not None and self.output is not None and self.labels:
-            behind = self.output.write_behind()
+            behind = self.output.write_behind(self.key)
             if behind is not None:
                 failed = functools.partial(region._not_stored, self.key)
                 mutex = self.holding = HoldingMutex(mutex, behind, failed)

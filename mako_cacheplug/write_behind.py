@@ -17,18 +17,21 @@ Nobody is kept waiting by that for long, nor misled:
   began, so what was invalidated meanwhile is not served, whenever it comes
   to be stored.
 
-What is held back when the process is killed is lost, and its locks end with
-their lease: as if it had been killed while it created.
+What is held back when the process ends is stored then.  When it is killed,
+that is lost, and its locks end with their lease: as if it had been killed
+while it created.
 """
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Final
@@ -105,17 +108,26 @@ class WriteBehind:
         self._bytes = 0
         self._guard = ForkSafeLock()
         # Held while the store is asked: whoever wants what is being stored
-        # waits for it.
-        self._storing = threading.Lock()
-        _every.add(self)
+        # waits for it.  Unless it is the same thread, by a handler of the
+        # log that renders: it stores the same once more.
+        self._storing = threading.RLock()
 
     def add(self, entry: Held, mutex: CacheMutex) -> None:
         """Hold *entry* back, and the *mutex* that it was created under."""
         with self._guard:
+            self._drop(entry.name)
             self.held[entry.name] = entry, mutex
             self._bytes += len(entry.payload)
             is_full = len(self.held) >= MOST_HELD or self._bytes > MOST_BYTES
         if is_full or not _reminder.remind():
+            self.flush()
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Store what is held back if it is under one of *names*.
+
+        It has been stored when this returns, whoever did it.  Does not raise.
+        """
+        if any(name in self.held for name in names):
             self.flush()
 
     def flush(self) -> None:
@@ -131,19 +143,24 @@ class WriteBehind:
             outcomes = _store(batch)
             with self._guard:
                 for one in batch:
-                    entry, _ = one
-                    if self.held.get(entry.name) is one:
-                        del self.held[entry.name]
-                    self._bytes -= len(entry.payload)
+                    name = one[0].name
+                    if self.held.get(name) is one:
+                        self._drop(name)
         # Not before, as who is told may call anything.
         for entry, error in outcomes:
             entry.storage.stored(entry, error)
+
+    def _drop(self, name: str) -> None:
+        """Let go of what is held under *name*; guarded."""
+        held = self.held.pop(name, None)
+        if held is not None:
+            self._bytes -= len(held[0].payload)
 
     def _after_fork(self) -> None:
         # It is the parent that stores it.
         self.held.clear()
         self._bytes = 0
-        self._storing = threading.Lock()
+        self._storing = threading.RLock()
 
 
 def _store(
@@ -227,7 +244,6 @@ class HoldingMutex:
         return self._mutex.holder()
 
 
-_every: Final[weakref.WeakSet[WriteBehind]] = weakref.WeakSet()
 _of: Final[weakref.WeakKeyDictionary[CacheBackend, WriteBehind]] = (
     weakref.WeakKeyDictionary()
 )
@@ -238,6 +254,17 @@ def write_behind_of(backend: CacheBackend) -> WriteBehind:
     """Return what holds back what is to be stored in *backend*."""
     with _of_guard:
         return _of.setdefault(backend, WriteBehind())
+
+
+def _every() -> list[WriteBehind]:
+    # Guarded: to add one in another thread would break off the iteration.
+    with _of_guard:
+        return list(_of.values())
+
+
+def _flush_all() -> None:
+    for behind in _every():
+        behind.flush()
 
 
 class _Reminder:
@@ -272,12 +299,16 @@ class _Reminder:
         return True
 
     def _run(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            time.sleep(HELD_BACK_SECONDS)
-            for behind in list(_every):
-                behind.flush()
+        try:
+            while True:
+                self._wanted.wait()
+                self._wanted.clear()
+                time.sleep(HELD_BACK_SECONDS)
+                _flush_all()
+        finally:
+            # A hook can raise SystemExit.  What is held back next has another
+            # thread started.
+            self._is_running = False
 
 
 _reminder = _Reminder()
@@ -286,8 +317,10 @@ _reminder = _Reminder()
 def _after_fork() -> None:
     global _reminder
     _reminder = _Reminder()
-    for behind in list(_every):
+    for behind in _every():
         behind._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+# The thread does not outlive the process, and a page that failed has no end.
+atexit.register(_flush_all)

@@ -769,8 +769,8 @@ def test_what_was_at_hand_goes_when_the_render_ends(
     class Watched(RenderReads):
         __slots__ = ("__weakref__",)
 
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
             kept.append(weakref.ref(self))
 
     monkeypatch.setattr(private, "RenderReads", Watched)

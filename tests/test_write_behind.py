@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import gc
 import io
+import logging
+import pickle
+import subprocess
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -18,14 +23,18 @@ import pytest
 from mako.lookup import TemplateLookup
 from mako.runtime import Context
 from mako.template import Template
+from mako.util import FastEncodingBuffer
 from mako_cacheplug_memcached import MemcachedBackend
 
 from mako_cacheplug import coded
 from mako_cacheplug import write_behind
 from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.api import CacheBackend
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.backends.null import NullBackend
 from mako_cacheplug.events import CacheEvent
 from mako_cacheplug.events import EventKind
+from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.region import CacheRegion
 from mako_cacheplug.region import Fragment
 from mako_cacheplug.testing import ManualClock
@@ -43,7 +52,10 @@ class Site:
     """Pages on one store, as one process sees them."""
 
     def __init__(
-        self, url: str | CacheBackend, clock: ManualClock, **given: Any
+        self,
+        url: str | CacheBackend,
+        clock: Callable[[], float],
+        **given: Any,
     ) -> None:
         self.region = CacheRegion(url, clock=clock, wait="60s", **given)
         self.events: list[CacheEvent] = []
@@ -484,6 +496,29 @@ def test_one_that_is_refused_among_others_is_told(
         assert site.creations == 5
 
 
+def test_one_that_a_store_refuses_leaves_no_older_one(
+    site: Site, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the store keeps that, which it must not."""
+    template = site.put(
+        '<%def name="f()" cached="True" cache_timeout="5">${value}</%def>'
+        "${f()}"
+    )
+    assert template.render(value="old") == "old"
+    clock.advance(6.0)
+    refused: list[str] = []
+
+    def refuse(key: str, payload: bytes, ttl: float | None) -> None:
+        refused.append(key)
+        raise ValueTooLargeError("too large", size=len(payload), limit=None)
+
+    backend = site.region.backend
+    monkeypatch.setattr(backend, "set", refuse)
+    assert template.render(value="new") == "new"
+    (name,) = refused
+    assert backend.get(name) is NO_VALUE
+
+
 def test_a_process_without_room_for_a_thread_stores_at_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -561,7 +596,7 @@ def test_what_has_no_label_is_stored_at_once(site: Site) -> None:
     """Nothing would tell that it was overtaken."""
     region = site.region
     assert region.bulk_storage is not None
-    reads = RenderReads("/p.html", lambda: None, lambda action: None)
+    reads = RenderReads("/p.html", lambda: None, ends=True)
     for labels, held in ((), 0), (("label",), 1):
         region.fetch(
             f"key{held}",
@@ -616,3 +651,165 @@ def test_the_output_is_freed_with_the_page(site: Site) -> None:
         assert outputs[0]() is None
     finally:
         gc.enable()
+
+
+# -- the end of a process, of a thread, and of an output -------------------
+
+
+def test_what_a_failed_page_made_is_stored_when_the_process_ends(
+    server: MemcachedServer,
+) -> None:
+    """Others would wait for its lock until the lease ends."""
+    source = define(["f0"]) + "${f0()}${1 / number}"
+    script = f"""
+from mako.lookup import TemplateLookup
+from mako_cacheplug import CacheRegion
+from mako_cacheplug import write_behind
+
+write_behind.HELD_BACK_SECONDS = 60.0
+region = CacheRegion({server.url!r})
+region.clear()
+lookup = TemplateLookup(
+    cache_impl="cacheplug",
+    cache_args={{"regions": {{"r": region}}, "region": "r"}},
+)
+lookup.put_string("/p.html", {source!r})
+lookup.get_template("/p.html").render(number=0)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr.endswith("ZeroDivisionError: division by zero\n")
+    site = Site(server.url, time.time)
+    assert site.put(source).render(number=1) == "f0 1.0"
+    assert site.creations == 0
+
+
+def test_the_thread_is_started_again_if_a_hook_ends_it(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    ended = threading.Event()
+
+    def leave(event: CacheEvent) -> None:
+        if threading.current_thread().name == "mako_cacheplug write-behind":
+            ended.set()
+            raise SystemExit
+
+    with MemcachedServer() as server:
+        site = Site(server.url, clock)
+        site.region.add_hook(leave)
+        template = site.put(define(NAMES[:2]) + "${f0()}${f()}")
+
+        def fail() -> str:
+            server.kill()
+            assert ended.wait(LIMIT)
+            return ""
+
+        template.render(f=fail)
+        server.restart()
+        other = Site(server.url + "?timeout=1s", clock)
+        source = define(["f1"]) + "${f1()}${meanwhile()}"
+        template, again = site.put(source), other.put(source)
+
+        def meanwhile() -> object:
+            return in_a_thread(lambda: again.render(meanwhile=str))
+
+        assert template.render(meanwhile=meanwhile) == "f1 f1 "
+        assert other.creations == 0
+
+
+def test_a_store_that_is_opened_meanwhile_ends_no_flush() -> None:
+    """Whoever goes through all of them has another thread add one."""
+
+    def open_stores() -> None:
+        for _ in range(200):
+            backends = [NullBackend() for _ in range(100)]
+            for backend in backends:
+                write_behind.write_behind_of(backend)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=open_stores)
+    thread.start()
+    try:
+        while thread.is_alive():
+            write_behind._flush_all()
+    finally:
+        thread.join(LIMIT)
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_log_handler_may_render_what_is_being_stored(
+    clock: ManualClock,
+) -> None:
+    """As one that sends a page by mail."""
+    with MemcachedServer() as server:
+        site = Site(server.url, clock)
+        template = site.put(define(["f0"]) + "${f0()}${after()}")
+        mails: list[object] = []
+
+        class Mailing(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                mails.append(template.render(after=str))
+
+        def after() -> str:
+            server.kill()
+            return ""
+
+        logger = logging.getLogger("mako_cacheplug")
+        handler = Mailing(logging.WARNING)
+        logger.addHandler(handler)
+        try:
+            in_a_thread(lambda: template.render(after=after))
+        finally:
+            logger.removeHandler(handler)
+        assert mails == ["f0 "]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_page_does_not_wait_for_what_only_others_hold(site: Site) -> None:
+    """Its own has been stored by then."""
+    template = site.put(define(["f0"]) + "${f0()}${after()}")
+    site.lookup.put_string("/other.html", define(["f1"]) + "${f1()}")
+    other = site.lookup.get_template("/other.html")
+    output = FastEncodingBuffer()
+
+    def after() -> str:
+        site.behind.flush()
+        other.render_context(Context(output))
+        return ""
+
+    template.render(after=after)
+    assert len(site.behind.held) == 1
+    output.getvalue()
+    assert site.behind.held == {}
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_the_page_can_be_taken_from_an_output_that_nothing_holds(
+    site: Site,
+) -> None:
+    context = Context(FastEncodingBuffer())
+    site.put(define(["f0"]) + "${f0()}").render_context(context)
+    assert list(site.behind.held) != []
+    page = context._buffer_stack.pop().getvalue()
+    assert page == "f0 "
+    assert site.behind.held == {}
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_an_output_with_something_held_back_can_be_copied(site: Site) -> None:
+    output = FastEncodingBuffer()
+    template = site.put(define(["f0"]) + "${f0()}")
+    template.render_context(Context(output))
+    copied = pickle.loads(pickle.dumps(output))
+    copied.write("more")
+    assert copied.getvalue() == "f0 more"
+    assert len(site.behind.held) == 1
+    assert output.getvalue() == "f0 "
+    assert site.behind.held == {}

@@ -69,7 +69,6 @@ __all__ = [
 ]
 
 _READS: Final = "_mako_cacheplug_reads"
-_AT_END: Final = "_mako_cacheplug_at_end"
 _LIBRARY: Final = "_mako_cacheplug_library"
 _OWN_PART: Final = "_mako_cacheplug_own_part"
 _GET_TEMPLATE: Final = TemplateLookup.get_template
@@ -241,37 +240,30 @@ def at_hand(context: Any, storage: CodedStorage) -> ReadAhead | None:
         module = getattr(context._with_template, "module", None)
         page = getattr(module, "_template_uri", "")
         render = weakref.ref(context.caller_stack)
-        reads = output[_READS] = RenderReads(
-            str(page), render, _at_end_of(context._buffer_stack[0])
-        )
+        ends = _tells_its_end(context._buffer_stack[0])
+        reads = output[_READS] = RenderReads(str(page), render, ends=ends)
     ahead: ReadAhead = reads.of(storage)
     return ahead
 
 
-def _at_end_of(output: Any) -> Callable[[Callable[[], None]], None] | None:
-    """Return what takes an action for when Mako takes the page from *output*.
+class _Page(util.FastEncodingBuffer):  # type: ignore[misc]  # Mako is untyped
+    """Mako's output of a render that knows when the page is taken from it."""
 
-    ``None`` for one of the caller's, from which he may take it differently.
+    def getvalue(self) -> object:
+        reads = vars(self).get(_READS)
+        if reads is not None:
+            reads.end()
+        return super().getvalue()
+
+
+def _tells_its_end(output: object) -> bool:
+    """Make *output* end what is at hand when the page is taken; if it can.
+
+    Not one of the caller's, from which he may take it differently.
     """
-    if type(output) is not util.FastEncodingBuffer:
-        return None
-    own = weakref.ref(output)  # No circle, for the reason that is given above.
-
-    def getvalue() -> object:
-        output = own()
-        actions = vars(output).pop(_AT_END)
-        del vars(output)["getvalue"]
-        for action in actions:
-            action()
-        return output.getvalue()  # type: ignore[union-attr]  # who calls has it
-
-    def at_end(action: Callable[[], None]) -> None:
-        attributes = vars(own())
-        # As a dict: what is there already stays as it is.
-        attributes.setdefault(_AT_END, {})[action] = None
-        attributes["getvalue"] = getvalue
-
-    return at_end
+    if type(output) is util.FastEncodingBuffer:
+        output.__class__ = _Page
+    return type(output) is _Page
 
 
 def has_content(context: Any) -> bool:
