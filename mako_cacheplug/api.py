@@ -90,6 +90,13 @@ class CacheBackend(ABC):
     max_value_bytes: int | None = None
     """The largest payload, or ``None`` for no limit of its own."""
 
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied: its"
+            " connections and locks are this process's; make it from its URL"
+            " where it is needed"
+        )
+
     @classmethod
     @abstractmethod
     def from_url(cls, url: StoreURL) -> Self:

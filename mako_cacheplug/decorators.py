@@ -117,6 +117,10 @@ class CachedFunction(Generic[_P, _R]):
         )
         return cast("_R", value)
 
+    def __reduce__(self) -> str:
+        # Pickled and copied like any function: by name.
+        return cast("str", self.__dict__["__qualname__"])
+
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function; ``invalidate`` then takes the instance."""
         if instance is None:

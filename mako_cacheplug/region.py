@@ -168,6 +168,13 @@ class CacheRegion:
         self.scope = keys.join(self.namespace, name)
         self._plain = keys.join("v", self.scope)
 
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"region {self.name!r} cannot be pickled or copied: its locks and"
+            " connections are this process's; make it from the same options"
+            " where it is needed"
+        )
+
     def __repr__(self) -> str:
         kind = type(self.backend).__name__
         return f"<CacheRegion {self.name!r} on {kind}>"

@@ -8,6 +8,7 @@ pooling, time limits on a whole call and turning errors into
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Final
 from typing import Protocol
 from typing import TypeAlias
@@ -110,7 +111,9 @@ class Connection(Protocol):
     def abandon(self) -> None:
         """Forget a connection that belongs to the parent process.
 
-        Nothing may be sent on it, now or at the end of this process.
+        Nothing may be sent on it nor read from it, now or at the end of this
+        process, not even by a call that is on its way: a greenlet's goes on
+        in the child, too.
         """
 
 
@@ -131,22 +134,37 @@ def find_connect(client: str) -> tuple[str, Connect]:
     """Return the name of the client to use and its ``connect``.
 
     :param client: one of :data:`CLIENTS`, or ``"auto"`` for the first that
-        is installed.
-    :raises OptionError: if it is not installed, naming what to install.
+        is installed.  Where gevent has patched the sockets, it is the last:
+        pylibmc waits in C, and all greenlets with it.
+    :raises OptionError: if it is not installed, naming what to install, or
+        cannot be imported.
     """
     wanted = CLIENTS if client == "auto" else (client,)
+    if _is_patched():
+        wanted = wanted[::-1]
+    reason = ""
     for name in wanted:
         try:
             adapter = importlib.import_module(
                 f"mako_cacheplug_memcached._{name}"
             )
-        except ImportError:
+        except ModuleNotFoundError:
+            continue
+        except ImportError as error:
+            # As in an interpreter beside the main one.
+            reason = f" ({name} cannot be imported: {error})"
             continue
         connect: Connect = adapter.connect
         return name, connect
     raise OptionError(
         f"option 'client': {client!r} is not installed: pip install"
-        f" mako-cacheplug-memcached[{wanted[-1]}]",
+        f" mako-cacheplug-memcached[{wanted[-1]}]{reason}",
         option="client",
         value=client,
     )
+
+
+def _is_patched() -> bool:
+    """Tell whether gevent has replaced the sockets of this process."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -47,12 +48,14 @@ class MemcachedMutex:
         self._lease = lease
         self._clock = clock
         self._ours = b""
+        self._process = 0
 
     def acquire(self) -> bool:
         """Try to become the holder, without waiting; tell whether it worked.
 
         :raises BackendError: if the server could not be asked.
         """
+        self._process = os.getpid()
         # Kept also when an error follows: the server may have stored it.
         self._ours = b"%s %.3f" % (
             secrets.token_hex(16).encode("ascii"),
@@ -66,10 +69,12 @@ class MemcachedMutex:
     def release(self) -> bool:
         """Give it back; tell whether it was still ours.
 
+        It is not in a child forked by the holder: the parent holds it.
+
         :raises BackendError: if the server could not be asked.
         """
         ours, self._ours = self._ours, b""
-        if not ours:
+        if not ours or self._process != os.getpid():
             return False
         found = self.server.call(lambda c: c.gets(self.key))
         if found is None or found[0] != ours:
@@ -120,7 +125,11 @@ class MemcachedMutex:
 
     def is_ours(self, value: bytes | None) -> bool:
         """Tell whether the item's *value* says that we hold it."""
-        return bool(self._ours) and value == self._ours
+        return (
+            bool(self._ours)
+            and value == self._ours
+            and self._process == os.getpid()
+        )
 
 
 def release_together(

@@ -99,7 +99,7 @@ class PylibmcConnection:
     """A ``Connection``; keys are passed as bytes, as ``gets`` lets go of a
     converted ``str`` before it has been sent."""
 
-    __slots__ = ("_client",)
+    __slots__ = ("__weakref__", "_client")
 
     def __init__(self, client: Any) -> None:
         self._client = client

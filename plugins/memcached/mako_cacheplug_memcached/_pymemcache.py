@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ class _PlainBytes:
 
 
 class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types
+    is_abandoned = False
+    """Whether its connection, or the next one, is the parent process's."""
+
     def _connect(self) -> None:
         """Connect to the first address of the host that answers.
 
@@ -45,6 +49,14 @@ class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types
         often ``::1`` first while memcached listens on ``127.0.0.1``.
         """
         self.close()
+        sock = self._new_socket()
+        if self.is_abandoned:  # while it was being connected
+            sock.close()
+            raise ConnectionAbortedError("this process was forked")
+        sock.settimeout(self.timeout)
+        self.sock = sock
+
+    def _new_socket(self) -> socket.socket:
         if isinstance(self.server, tuple):
             sock = socket.create_connection(self.server, self.connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -56,8 +68,7 @@ class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types
             except BaseException:
                 sock.close()
                 raise
-        sock.settimeout(self.timeout)
-        self.sock = sock
+        return sock
 
 
 def connect(
@@ -90,7 +101,7 @@ def _too_large_told() -> Iterator[None]:
 class PymemcacheConnection:
     """A ``Connection``."""
 
-    __slots__ = ("_client", "_serde")
+    __slots__ = ("__weakref__", "_client", "_serde")
 
     def __init__(self, client: pymemcache.Client, serde: _PlainBytes) -> None:
         self._client = client
@@ -169,5 +180,14 @@ class PymemcacheConnection:
         self._client.close()
 
     def abandon(self) -> None:
-        """Close this process's copy of the socket; nothing is sent."""
-        self._client.close()
+        """Put a pipe without a writer in the socket's place.
+
+        It is closed in the ordinary way once nobody uses it.
+        """
+        self._client.is_abandoned = True
+        sock = self._client.sock
+        if sock is not None and sock.fileno() >= 0:
+            dead, writer = os.pipe()
+            os.close(writer)
+            os.dup2(dead, sock.fileno(), inheritable=False)
+            os.close(dead)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import math
 import os
 import time
 import weakref
@@ -54,9 +56,11 @@ class Server:
         else:
             self.name = address
         self.url = f"memcached://{self.name}"
-        self._connect = connect
+        self._new = connect
         self._pool_size = pool_size
         self._idle: deque[Connection] = deque()
+        # In use as well.
+        self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._rest_until = 0.0
         _servers.add(self)
 
@@ -131,8 +135,11 @@ class Server:
             connection.close()
         if not isinstance(error, Exception):
             return
-        self.close()
         ended = time.monotonic()
+        if connection is None or connection in self._every:
+            self.close()
+        else:  # It is the parent's, and says nothing of the server.
+            began = math.inf
         if ended - began >= SLOW_SECONDS:
             # It hangs: a page of fifty fragments must not pay the time-out
             # for each of them.
@@ -141,6 +148,11 @@ class Server:
         raise BackendError(
             f"memcached {self.name}: {reason}", url=self.url
         ) from error
+
+    def _connect(self) -> Connection:
+        connection = self._new()
+        self._every.add(connection)
+        return connection
 
     def close(self) -> None:
         """Close the idle connections; a later call makes new ones."""
@@ -159,8 +171,10 @@ class Server:
                 yield self._idle.pop()
 
     def _after_fork(self) -> None:
-        for connection in self._take_all():
+        for connection in list(self._every):
             connection.abandon()
+        self._every = weakref.WeakSet()
+        self.close()
 
 
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -172,3 +186,11 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _at_exit() -> None:
+    # A socket that is left to the end of the interpreter is a warning.
+    for server in list(_servers):
+        server._pool_size = 0
+        server.close()

@@ -70,7 +70,8 @@ class MemcachedBackend(CacheBackend):
 
     :param servers: ``(host, port)`` pairs, or paths of Unix sockets.
     :param client: ``"pylibmc"``, ``"pymemcache"``, or ``"auto"`` for the
-        first of them that is installed.
+        first of them that is installed; where gevent has patched the
+        sockets, the other way round.
     :param connect_timeout: seconds for connecting.
     :param timeout: seconds for sending, and for an answer.
     :param pool_size: idle connections kept for each server; more callers
