@@ -7,7 +7,12 @@ give the same string, whatever characters they hold.
 A store of bytes gets a *storage key*: the BLAKE2b digest of the logical key,
 160 bits, in hexadecimal.  It has one length, no character that a protocol or
 a file system could take for something else, and finding two logical keys
-with one digest on purpose costs about 2**80 trials.
+with one digest on purpose costs about 2**80 trials.  The hash has no secret:
+to compute the name of one's own entry is of no use to anybody.
+
+What would be longer in a logical key than :data:`LONGEST_TOKEN` is in it by
+a digest of 256 bits.  So what a process remembers by logical key is bounded
+by how many they are, were each of them a megabyte in a request.
 
 An object that is no plain value says what tells it apart: its
 ``__cache_key__``, an attribute or a method without arguments, is any value
@@ -33,9 +38,18 @@ from markupsafe import Markup
 from mako_cacheplug.digests import blake2b
 from mako_cacheplug.exceptions import KeyTypeError
 
-__all__ = ["join", "storage_key", "token", "tokens"]
+__all__ = ["LONGEST_TOKEN", "join", "storage_key", "token", "tokens"]
 
 _PREFIX: Final = "mcp1:"
+
+LONGEST_TOKEN: Final = 1024
+"""Characters."""
+
+_SHORT_TEXT: Final = 1000
+"""Characters of a text whose token is not too long, nor nearly."""
+
+_LONG: Final = "#"
+"""No other token begins like that."""
 
 _Tokenizer = Callable[[Any], str]
 
@@ -53,8 +67,12 @@ def storage_key(logical: str) -> str:
 
     45 characters: ASCII letters, digits and a colon.
     """
-    data = logical.encode("utf-8", "surrogatepass")
-    return _PREFIX + blake2b(data, digest_size=20).hexdigest()
+    return _PREFIX + _digest(logical, 20)
+
+
+def _digest(text: str, size: int) -> str:
+    data = text.encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=size).hexdigest()
 
 
 def token(value: object) -> str:
@@ -71,7 +89,7 @@ def token(value: object) -> str:
         not be told apart in every process.  Also if ``__cache_key__`` is no
         such value, or raises.
     """
-    if type(value) is str:
+    if type(value) is str and len(value) <= _SHORT_TEXT:
         return f"s{len(value)}:{value}"  # Nearly every key is one.
     return tokens((value,))
 
@@ -94,6 +112,8 @@ def tokens(values: Iterable[object]) -> str:
                 f"a {kind.__name__} nested too deep cannot be in a cache key",
                 value_type=kind,
             ) from None
+    if len(found) > LONGEST_TOKEN:
+        return _LONG + _digest(found, 32)
     return found
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
+from mako_cacheplug import keys
 from mako_cacheplug.ahead import Gathered
 from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
@@ -33,10 +34,12 @@ from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.storage import EntryStorage
 
-__all__ = ["LabelVersions"]
+__all__ = ["LabelVersions", "tag_label"]
 
 Pairs = tuple[tuple[str, str], ...]
 """Labels with their versions."""
+
+_TAG: Final = keys.join("tag")
 
 _REMEMBERED_CHECKS: Final = 4096
 
@@ -69,10 +72,17 @@ class _Proof(NamedTuple):
     was gathered."""
 
 
+def tag_label(namespace: str, tag: str) -> str:
+    """Return the label that stands for *tag*, in all regions."""
+    return _TAG + keys.join(namespace) + keys.token(tag)
+
+
 class LabelVersions:
     """The versions of labels in one store.  Safe in threads.
 
     :param lock: the store's; it elects who makes a version.
+    :param own: stores the versions of labels that are one region's alone,
+        if it has a share of the store.
 
     Every method raises BackendError if the store could not be asked.
     """
@@ -82,8 +92,10 @@ class LabelVersions:
         storage: EntryStorage,
         lock: DogpileLock[CacheEntry],
         clock: Callable[[], float],
+        own: EntryStorage | None = None,
     ):
         self._storage = storage
+        self._own = own or storage
         self._lock = lock
         self._clock = clock
         self._pairs: dict[Pairs, Pairs] = {}
@@ -299,7 +311,7 @@ class LabelVersions:
         """
         if self._storage.can_add:
             made = self._new()
-            if self._storage.add(label, made):
+            if self._home(label).add(label, made):
                 return str(made.value)
             found = self._storage.source.read(label)
             if found is not NO_VALUE:
@@ -314,12 +326,16 @@ class LabelVersions:
         )
         return str(entry.value)
 
+    def _home(self, label: str) -> EntryStorage:
+        # What rests on a tag is not in one region alone.
+        return self._storage if label.startswith(_TAG) else self._own
+
     def _new(self) -> CacheEntry:
         return CacheEntry(os.urandom(12).hex(), self._clock())
 
     def _write_new(self, label: str) -> CacheEntry:
         entry = self._new()
-        self._storage.write(label, entry, math.inf, None, None)
+        self._home(label).write(label, entry, math.inf, None, None)
         return entry
 
     def invalidate(self, label: str) -> None:

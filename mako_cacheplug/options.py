@@ -29,6 +29,7 @@ __all__ = [
     "duration",
     "nearest",
     "number",
+    "share",
     "size",
     "tag_names",
     "whole_number",
@@ -161,6 +162,23 @@ def whole_number(
     if found != int(found):
         raise _wrong(option, value, "a whole number")
     return int(found)
+
+
+def share(value: object, option: str) -> float:
+    """Return a part of a whole, above 0 and up to 1.
+
+    :param value: ``"25%"``, 0.25 or ``"0.25"``.
+    :raises OptionError: for anything else.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    with contextlib.suppress(OptionError):
+        if text.endswith("%"):
+            part = number(text[:-1], option) / 100.0
+        else:
+            part = number(value, option)
+        if 0.0 < part <= 1.0:
+            return part
+    raise _wrong(option, value, "a share: write '25%' or 0.25")
 
 
 def tag_names(value: object, option: str = "tags") -> tuple[str, ...]:
@@ -317,6 +335,7 @@ _REGION_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "dir": _directory,
     "namespace": _text,
     "secret": secrets,
+    "max_share": share,
 }
 
 STORE_ONLY: Final = frozenset({"impl", "url", "type", "dir"})

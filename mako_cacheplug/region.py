@@ -39,6 +39,7 @@ from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.labels import LabelVersions
+from mako_cacheplug.labels import tag_label
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.miss import MissedCall
 from mako_cacheplug.nesting import Creation
@@ -47,6 +48,7 @@ from mako_cacheplug.options import StoreURL
 from mako_cacheplug.registry import open_backend
 from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
+from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import UNCLAIMED
 from mako_cacheplug.storages import open_storage
 
@@ -100,8 +102,9 @@ class CacheRegion:
     :param name: the region's name in events, counters and errors.
     :param clock: seconds since the epoch.
     :param chance: random numbers from 0 to 1, 1 excluded.
-    :param given: ``namespace``, ``secret`` and the options of a call
-        (``timeout``, ``grace``, ``tags``, …), as documented in "Options".
+    :param given: ``namespace``, ``secret``, ``max_share`` and the options of
+        a call (``timeout``, ``grace``, ``tags``, …), as documented in
+        "Options".
     :raises OptionError: for an option that is unknown or wrong.
     """
 
@@ -154,7 +157,12 @@ class CacheRegion:
         """The store, if a trip to it can bring many entries."""
 
         self._lock = _lock_of(backend)
-        self._labels = LabelVersions(self._storage, self._lock, clock)
+        whole = self._storage
+        if "max_share" in checked:
+            self._storage = self._within(checked["max_share"], where)
+        self._labels = LabelVersions(
+            whole, self._lock, clock, own=self._storage
+        )
         # A store that refuses nothing: an entry that was being made while
         # its key was invalidated is told by a label.
         self._labels_keys = not self._storage.can_claim
@@ -167,6 +175,24 @@ class CacheRegion:
         self._said: set[str] = set()
         self.scope = keys.join(self.namespace, name)
         self._plain = keys.join("v", self.scope)
+
+    def _within(self, part: float, where: str) -> EntryStorage:
+        try:
+            storage = self._storage.within_share(self.name, part)
+        except OptionError as error:
+            raise error.at(where) from None
+        if storage is None:
+            kind = type(self.backend).__name__
+            raise OptionError(
+                f"option 'max_share': {part:.4g}: {kind} evicts for all its"
+                " users together and cannot keep one region within a share;"
+                " give the region a store of its own, such as"
+                " 'memory://?max_bytes=16m'",
+                option="max_share",
+                value=part,
+                where=where,
+            )
+        return storage
 
     def __reduce__(self) -> str:
         raise TypeError(
@@ -276,7 +302,7 @@ class CacheRegion:
 
     def tag_label(self, tag: str) -> str:
         """Return the label that stands for *tag* in this namespace."""
-        return keys.join("tag", self.namespace, tag)
+        return tag_label(self.namespace, tag)
 
     def fetch(
         self,

@@ -8,6 +8,7 @@ takes, and where anything that a backend does wrong becomes either a
 from __future__ import annotations
 
 import abc
+import copy
 import logging
 import math
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from collections.abc import Iterable
 from typing import Final
 from typing import NamedTuple
 from typing import ParamSpec
+from typing import Protocol
+from typing import runtime_checkable
 from typing import TypeVar
 
 from mako_cacheplug.api import CacheBackend
@@ -63,6 +66,26 @@ class Watched(NamedTuple):
     """When it is trusted no longer, in seconds since the epoch."""
 
 
+class EntryShare(SupportsCheckAndSetEntries, Protocol):
+    """A part of a store, for what is stored by way of it."""
+
+    def set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None
+    ) -> None:
+        """Keep *entry* under *key*, replacing what is there."""
+
+
+@runtime_checkable
+class HasShares(Protocol):
+    """A backend that can bound what one of its users keeps in it."""
+
+    def share(self, name: str, part: float) -> EntryShare:
+        """Return what is kept for *name*, which is *part* at most.
+
+        :raises OptionError: if the store has no bound itself.
+        """
+
+
 class EntryStorage(abc.ABC):
     """Entries by logical key.  Safe in threads; raises BackendError only."""
 
@@ -94,6 +117,16 @@ class EntryStorage(abc.ABC):
     def reads_as(self, other: EntryStorage) -> bool:
         """Tell whether *other* reads what this one has written."""
         return self.backend is other.backend
+
+    def within_share(self, name: str, part: float) -> EntryStorage | None:
+        """Return the same, keeping *part* of the store at most.
+
+        With all others that are called *name*.  ``None`` if the store does
+        not tell its users apart.
+
+        :raises OptionError: if the store has no bound itself.
+        """
+        return None
 
     @abc.abstractmethod
     def read(self, key: str) -> CacheEntry | NoValue:
@@ -214,6 +247,7 @@ class EntryTable(EntryStorage):
         assert isinstance(backend, CacheBackend)
         super().__init__(backend, counters)
         self._get_entry = backend.get_entry
+        self._set_entry: Callable[[str, CacheEntry, float | None], None]
         self._set_entry = backend.set_entry
         self._claims: SupportsCheckAndSetEntries | None = None
         if isinstance(backend, SupportsCheckAndSetEntries):
@@ -221,6 +255,15 @@ class EntryTable(EntryStorage):
             self.can_claim = True
         if isinstance(backend, SupportsWatch):
             self.watched = backend
+
+    def within_share(self, name: str, part: float) -> EntryStorage | None:
+        if not isinstance(self.backend, HasShares):
+            return None
+        share = self.backend.share(name, part)
+        table = copy.copy(self)
+        table._set_entry = share.set_entry
+        table._claims = share
+        return table
 
     def read(self, key: str) -> CacheEntry | NoValue:
         if not self._failing:

@@ -9,6 +9,7 @@ import enum
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -19,6 +20,7 @@ from markupsafe import Markup
 
 from mako_cacheplug import keys
 from mako_cacheplug.exceptions import KeyTypeError
+from mako_cacheplug.labels import tag_label
 
 
 class Colour(enum.Enum):
@@ -341,3 +343,48 @@ def test_an_objects_own_key_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(KeyTypeError, match=told):
         keys.token(value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: text,
+        lambda text: [text, 1],
+        lambda text: text.encode(),
+        lambda text: {"k": Markup(text)},
+        lambda text: tuple(text),
+    ],
+)
+def test_a_long_value_is_told_by_a_digest(
+    make: Callable[[str], object],
+) -> None:
+    """A megabyte from a request is not remembered with each thing known."""
+    texts = ["x" * length for length in (500, 1015, 1020, 1025, 10**6)]
+    texts += ["x" * 10**6 + end for end in ("y", "z")]
+    found = [keys.token(make(text)) for text in texts]
+    assert len({*found}) == len(texts)
+    assert max(map(len, found)) <= keys.LONGEST_TOKEN
+    assert found == [keys.token(make(text)) for text in texts]
+
+
+def test_no_value_can_pass_for_a_long_ones_digest() -> None:
+    long = keys.token("x" * 10**6)
+    assert keys.token(long) != long
+    assert keys.tokens((long[1:],)) != long
+    # What follows it stays apart from it.
+    assert keys.token("x" * 10**6) + keys.token("1") != long + keys.token(1)
+
+
+def test_values_in_a_row_are_bounded_together() -> None:
+    found = keys.tokens(map(str, range(10_000)))
+    assert len(found) <= keys.LONGEST_TOKEN
+    assert found != keys.tokens(map(str, range(10_001)))
+
+
+def test_a_tag_is_bounded_as_a_key_is() -> None:
+    labels = [tag_label("shop", tag) for tag in ("x" * 10**6, "x" * 10**5)]
+    assert labels[0] != labels[1]
+    assert max(map(len, labels)) < 2 * keys.LONGEST_TOKEN
+    # Nor can one be written that passes for another.
+    token = keys.token("x" * 10**6)
+    assert tag_label("shop", token) not in labels

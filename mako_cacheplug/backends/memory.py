@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from collections.abc import Collection
 from typing import Final
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,16 @@ __all__ = ["MemoryBackend"]
 
 DEFAULT_MAX_BYTES: Final = 256 * 2**20
 
-_SLOT_BYTES: Final = 200
+_SLOT_BYTES: Final = 240
 """What an entry costs beside its key and value: its object, its floats, and
 its place in the dict."""
 
 _LABEL_BYTES: Final = 170
 """What each label of an entry costs beside its text: a pair in a tuple and
 two objects.  Often they are other entries' too."""
+
+_SHARE_BYTES: Final = 200
+"""What an entry of a share costs more: its places in two dicts."""
 
 _BLOCK_BYTES: Final = 64
 """Sizes are counted in blocks of that many bytes: of small numbers Python
@@ -76,6 +80,41 @@ class _Mark:
 _UNCLAIMED: Final = object()
 
 
+class _Share:
+    """What is kept for one user of the store, and no more than its part.
+
+    :param most: its bounds, in blocks and in entries.
+    """
+
+    def __init__(
+        self, store: MemoryBackend, most: tuple[float, float]
+    ) -> None:
+        self._store = store
+        self.most = most
+        self.max_bytes = (
+            None if most[0] == math.inf else int(most[0]) * _BLOCK_BYTES
+        )
+        # As in the store's own table.
+        self.keys: dict[str, None] = {}
+        self.blocks = 0
+
+    def set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None
+    ) -> None:
+        """As :meth:`MemoryBackend.set_entry`."""
+        self._store._set_entry(key, entry, ttl, _UNCLAIMED, self)
+
+    def claim(self, key: str) -> object:
+        """As :meth:`MemoryBackend.claim`."""
+        return self._store.claim(key)
+
+    def check_and_set_entry(
+        self, key: str, entry: CacheEntry, ttl: float | None, claim: object
+    ) -> bool:
+        """As :meth:`MemoryBackend.check_and_set_entry`."""
+        return self._store._set_entry(key, entry, ttl, claim, self)
+
+
 class MemoryBackend(CacheBackend):
     """Entries in this process, shared by its threads, by no other process.
 
@@ -102,7 +141,7 @@ class MemoryBackend(CacheBackend):
         # The least recently used first.  Whoever changes it holds the lock.
         self._table: dict[str, CacheEntry | bytes] = {}
         self._used: dict[str, None] = {}
-        # Of what is not ASCII; any other size can be told again.
+        # Of what is not ASCII or in a share; else it can be told again.
         self._sizes: dict[str, int] = {}
         self._ends: dict[str, float] = {}
         self._blocks = 0
@@ -118,6 +157,8 @@ class MemoryBackend(CacheBackend):
         self._marks: weakref.WeakValueDictionary[str, _Mark] = (
             weakref.WeakValueDictionary()
         )
+        self._shares: dict[tuple[str, float], _Share] = {}
+        self._share_of: dict[str, _Share] = {}
         self._lock = threading.Lock()
         _every_backend.add(self)
 
@@ -183,8 +224,25 @@ class MemoryBackend(CacheBackend):
         self, key: str, entry: CacheEntry, ttl: float | None
     ) -> None:
         """Keep *entry* under *key*, replacing what is there."""
-        size = entry_bytes(entry)
-        self._set(key, entry, size, self._end(ttl), _UNCLAIMED)
+        self._set_entry(key, entry, ttl, _UNCLAIMED)
+
+    def share(self, name: str, part: float) -> _Share:
+        """Return what is kept for *name*, which is *part* at most.
+
+        What is stored by way of it first makes room among its own.
+
+        :raises OptionError: if the store is not bounded itself.
+        """
+        if self._most == (math.inf, math.inf):
+            raise OptionError(
+                "option 'max_share': there is no share of a store without"
+                " bounds: write 'memory://?max_bytes=64m'",
+                option="max_share",
+                value=part,
+            )
+        blocks, entries = (part * bound for bound in self._most)
+        made = _Share(self, (blocks, max(1.0, entries)))
+        return self._shares.setdefault((name, part), made)
 
     def claim(self, key: str) -> object:
         """Return what stands for what is under *key* now: a mark."""
@@ -205,8 +263,18 @@ class MemoryBackend(CacheBackend):
         self, key: str, entry: CacheEntry, ttl: float | None, claim: object
     ) -> bool:
         """Keep *entry* if *claim* still holds; tell whether it did."""
+        return self._set_entry(key, entry, ttl, claim)
+
+    def _set_entry(
+        self,
+        key: str,
+        entry: CacheEntry,
+        ttl: float | None,
+        claim: object,
+        share: _Share | None = None,
+    ) -> bool:
         size = entry_bytes(entry)
-        return self._set(key, entry, size, self._end(ttl), claim)
+        return self._set(key, entry, size, self._end(ttl), claim, share)
 
     def _end(self, ttl: float | None) -> float | None:
         return None if ttl is None else self._clock() + ttl
@@ -218,8 +286,13 @@ class MemoryBackend(CacheBackend):
         value_bytes: int,
         ends_at: float | None,
         claim: object,
+        share: _Share | None = None,
     ) -> bool:
         size = _size(key, value_bytes)
+        limit = self.max_bytes
+        if share is not None:
+            size += _SHARE_BYTES
+            limit = share.max_bytes
         with self._lock:
             if claim is not _UNCLAIMED and not self._holds(key, claim):
                 return False
@@ -227,20 +300,25 @@ class MemoryBackend(CacheBackend):
             self._order()
             self._remove(key)
             blocks = -(-size // _BLOCK_BYTES)
-            if blocks > self._most[0]:
+            if limit is not None and blocks > limit // _BLOCK_BYTES:
                 raise ValueTooLargeError(
                     f"a value of {value_bytes} bytes is over the memory"
-                    f" store's bound of {self.max_bytes}",
+                    f" store's bound of {limit}",
                     size=value_bytes,
-                    limit=self.max_bytes,
+                    limit=limit,
                 )
             self._table[key] = held
             self._blocks += blocks
-            if not (key.isascii() and _is_ascii(held)):
+            if share is not None or not (key.isascii() and _is_ascii(held)):
                 self._sizes[key] = blocks
             if ends_at is not None:
                 self._ends[key] = ends_at
-            self._evict()
+            if share is not None:
+                self._share_of[key] = share
+                share.keys[key] = None
+                share.blocks += blocks
+                self._evict(share.keys, share.blocks, share.most)
+            self._evict(self._table, self._blocks, self._most)
             return True
 
     def _holds(self, key: str, claim: object) -> bool:
@@ -259,26 +337,34 @@ class MemoryBackend(CacheBackend):
         for key in list(used):
             if key in table:
                 table[key] = table.pop(key)
+                share = self._share_of.get(key) if self._share_of else None
+                if share is not None:
+                    share.keys[key] = share.keys.pop(key)
                 watch = watches.get(key) if watches else None
                 if watch is not None:
                     watch.used = False
 
-    def _evict(self) -> None:
-        """Drop what was used least recently if a bound is not kept."""
-        blocks, entries = self._blocks, len(self._table)
-        most_blocks, most_entries = self._most
+    def _evict(
+        self, keys: Collection[str], blocks: int, most: tuple[float, float]
+    ) -> None:
+        """Drop what was used least recently if a bound is not kept.
+
+        :param keys: the least recently used first; *blocks* are theirs.
+        """
+        entries = count = len(keys)
+        most_blocks, most_entries = most
         if blocks <= most_blocks and entries <= most_entries:
             return
         most_blocks -= blocks // _ROOM
         most_entries -= entries // _ROOM
         leaving = []
-        for key, held in self._table.items():
+        for key in keys:
             if blocks <= most_blocks and entries <= most_entries:
                 break
             leaving.append(key)
-            blocks -= self._blocks_of(key, held)
+            blocks -= self._blocks_of(key, self._table[key])
             entries -= 1
-        for key in leaving[: len(self._table) - 1]:
+        for key in leaving[: count - 1]:
             self._void(key)
             self._remove(key)
 
@@ -292,7 +378,12 @@ class MemoryBackend(CacheBackend):
     def _remove(self, key: str) -> None:
         held = self._table.pop(key, None)
         if held is not None:
-            self._blocks -= self._blocks_of(key, held)
+            blocks = self._blocks_of(key, held)
+            self._blocks -= blocks
+            share = self._share_of.pop(key, None) if self._share_of else None
+            if share is not None:
+                del share.keys[key]
+                share.blocks -= blocks
             self._sizes.pop(key, None)
             self._ends.pop(key, None)
             watch = self._watches.pop(key, None) if self._watches else None

@@ -151,7 +151,7 @@ class FragmentPlan:
         if known is None:
             names = options.tag_names(tags)
             known = tuple(map(self.region.tag_label, names))
-            if type(tags) is str:
+            if type(tags) is str and len(tags) <= keys.LONGEST_TOKEN:
                 if len(self._known_tags) >= _KNOWN_TAGS:
                     self._known_tags.clear()
                 self._known_tags[tags] = known

@@ -30,7 +30,10 @@ from mako_cacheplug.registry import store_url
 
 __all__ = ["ForeignImpl", "Resolved", "TemplateSettings", "shared_settings"]
 
-_OTHER_REGION: Final = options.STORE_ONLY | {"namespace", "secret"}
+_OWN: Final = ("namespace", "secret", "max_share")
+"""Options of a region beside its store and the policy of its calls."""
+
+_OTHER_REGION: Final = options.STORE_ONLY | set(_OWN)
 """Options on a tag that make another region of the one it names."""
 
 _guard: Final = ForkSafeLock()
@@ -192,9 +195,7 @@ class TemplateSettings:
         merged: dict[str, Any] = {}
         for level in reversed(levels):
             merged.update(level)
-        kept: dict[str, Any] = {
-            k: merged[k] for k in ("namespace", "secret") if k in merged
-        }
+        kept: dict[str, Any] = {k: merged[k] for k in _OWN if k in merged}
         region = _shared_region(backend, str(name), kept)
         resolved = Resolved(region, CallOptions().replace(merged), merged)
         return resolved, None if is_given else url
