@@ -98,7 +98,7 @@ class FileBackend(CacheBackend):
         none.  The oldest leave first.  The file system's own rounding, often
         to 4 KiB for each file, comes on top.
     :param max_value_bytes: largest payload in bytes, ``None`` for no limit
-        but *max_bytes*.
+        but *max_bytes*.  No more than that is read into memory either.
     :param max_copied_bytes: bound of the copies that a region keeps of what
         it has read, in bytes, ``None`` for none, 0 for no copies.
     :param clock: seconds since 1970.
@@ -111,7 +111,7 @@ class FileBackend(CacheBackend):
         root: str | os.PathLike[str],
         *,
         max_bytes: int | None = 2**30,
-        max_value_bytes: int | None = None,
+        max_value_bytes: int | None = 2**26,
         max_copied_bytes: int | None = 2**24,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -229,8 +229,9 @@ class FileBackend(CacheBackend):
             fd = os.open(name, _READ, dir_fd=folder.fd)
             try:
                 status = os.fstat(fd) if stamped else None
-                data = record.read(fd, self._limit)
-                found = record.unpack(data, _encoded(key))
+                name_bytes = _encoded(key)
+                data = record.read(fd, self._most(name_bytes))
+                found = record.unpack(data, name_bytes)
                 if found is None:
                     self._discard(name, folder, fd)
                     return NO_VALUE
@@ -380,6 +381,12 @@ class FileBackend(CacheBackend):
                             entries += 1
                             size += file.size
         return Usage(entries, size)
+
+    def _most(self, key: bytes) -> float:
+        """Return how large a file can be that holds *key*'s entry."""
+        if self.max_value_bytes is None:
+            return self._limit
+        return min(self._limit, record.size(key, self.max_value_bytes))
 
     def _check_size(self, key: str, payload: int, file: int) -> None:
         limit = self.max_value_bytes

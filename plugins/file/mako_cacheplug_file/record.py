@@ -27,7 +27,7 @@ import struct
 import zlib
 from typing import Final
 
-__all__ = ["expiry", "pack", "read", "unpack"]
+__all__ = ["expiry", "pack", "read", "size", "unpack"]
 
 _HEADER: Final = struct.Struct("<4sIQd")
 _CHECK: Final = struct.Struct("<I")
@@ -51,6 +51,11 @@ def pack(key: bytes, payload: bytes, expires: float) -> bytes:
     return body + _CHECK.pack(zlib.crc32(body))
 
 
+def size(key: bytes, payload: int) -> int:
+    """Return how large a file is with a payload of that many bytes."""
+    return _OVERHEAD + len(key) + payload
+
+
 def unpack(data: bytes, key: bytes) -> tuple[bytes, float] | None:
     """Return payload and expiry, or ``None`` if *data* is not *key*'s."""
     if len(data) < _OVERHEAD or zlib.crc32(data) != _RESIDUE:
@@ -61,6 +66,7 @@ def unpack(data: bytes, key: bytes) -> tuple[bytes, float] | None:
         magic != _MAGIC
         or start + length + _CHECK.size != len(data)
         or data[_HEADER.size : start] != key
+        or expires != expires
     ):
         return None
     return data[start : start + length], expires
@@ -98,4 +104,4 @@ def expiry(fd: int) -> float:
     if len(data) < _HEADER.size or not data.startswith(_MAGIC):
         return -math.inf
     expires: float = _HEADER.unpack(data)[3]
-    return expires
+    return -math.inf if expires != expires else expires

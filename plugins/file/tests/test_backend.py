@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from mako_cacheplug_file import FileBackend
+from mako_cacheplug_file import record
 
 from mako_cacheplug import BackendError
 from mako_cacheplug import OptionError
@@ -425,7 +429,7 @@ def test_a_url_says_folder_and_bounds() -> None:
     plain = from_url("file:///var/cache/my%20app")
     assert plain.root == "/var/cache/my app"
     assert plain.max_bytes == 2**30
-    assert plain.max_value_bytes is None
+    assert plain.max_value_bytes == 2**26
     full = from_url("file:///srv/c?max_bytes=64m&max_value_bytes=1m")
     assert full.max_bytes == 2**26
     assert full.max_value_bytes == 2**20
@@ -450,3 +454,35 @@ def test_a_wrong_url_says_what_is_right(url: str, advice: str) -> None:
     with pytest.raises(OptionError) as caught:
         from_url(url)
     assert advice in str(caught.value)
+
+
+def test_a_planted_file_takes_no_more_memory_than_a_payload_may(
+    tmp_path: Path,
+) -> None:
+    """A sparse one costs who plants it nothing."""
+    backend = FileBackend(tmp_path, max_value_bytes=2**20)
+    backend.set("k", b"x", None)
+    (path,) = entries(tmp_path)
+    size = 2**28
+    head = record.pack(b"k", b"", math.inf)[:8] + struct.pack("<Q", size)
+    with open(path, "r+b") as file:
+        file.write(head)
+        file.truncate(record.size(b"k", size))
+    tracemalloc.start()
+    try:
+        assert backend.get("k") is NO_VALUE
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
+    assert not path.exists()
+
+
+def test_a_planted_file_that_never_expires_is_pruned(tmp_path: Path) -> None:
+    backend = FileBackend(tmp_path)
+    backend.set("k", b"x", None)
+    (path,) = entries(tmp_path)
+    for _ in "ab":
+        path.write_bytes(record.pack(b"k", b"x", math.nan))
+        assert backend.get("k") is NO_VALUE
+        path.write_bytes(record.pack(b"k", b"x", math.nan))
+        assert backend.prune() == 1

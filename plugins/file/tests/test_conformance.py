@@ -27,7 +27,7 @@ class FileHarness(StoreHarness):
         return f"file://{self.root}"
 
     def make_backend(self) -> FileBackend:
-        return FileBackend(self.root, clock=self.clock)
+        return FileBackend(self.root, max_value_bytes=2**23, clock=self.clock)
 
     def _file(self, key: str) -> Path:
         name = _name(key)

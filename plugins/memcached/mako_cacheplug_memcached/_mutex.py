@@ -14,6 +14,13 @@ from mako_cacheplug_memcached._wire import expiry_time
 
 __all__ = ["MemcachedMutex", "release_together"]
 
+_LONGEST: Final = 64
+"""Bytes of an item that are looked at: a token and a time."""
+
+_MOST_LEASES: Final = 2.0
+"""So much of ours another's lease may last, as clocks differ, and as ``lease``
+is changed in one process after the other."""
+
 _MOMENT: Final = 1.0
 """Seconds: a lease that lasts for longer does not end between two trips."""
 
@@ -111,12 +118,17 @@ class MemcachedMutex:
         )
 
     def _is_over(self, value: bytes) -> bool:
-        """Tell whether a lease has ended; one that cannot be read has."""
-        _, _, until = value.partition(b" ")
+        """Tell whether a lease has ended; one that cannot be read has.
+
+        Nor is one believed that ends so late that nobody can have taken it:
+        whoever can write to the server could keep all others waiting.
+        """
+        _, _, until = value[:_LONGEST].partition(b" ")
         try:
-            return not self._clock() < float(until)
+            remaining = float(until) - self._clock()
         except ValueError:
             return True
+        return not 0.0 < remaining <= _MOST_LEASES * self._lease
 
     def lasts(self) -> bool:
         """Tell whether nobody takes it over within the next moment."""

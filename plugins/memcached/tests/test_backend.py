@@ -299,12 +299,14 @@ def test_a_server_that_was_restarted_knows_no_claim(
     assert backend.get("k") == (b"new" if old else NO_VALUE)
 
 
-def test_another_programs_item_is_no_claim(
+def test_another_programs_item_gives_way_to_a_claim_as_to_a_set(
     backend: MemcachedBackend, raw: Any
 ) -> None:
+    """Left there, it would keep ours from being stored for ever."""
     raw(b"set k 1 0 1\r\nx")
-    assert backend.check_and_set("k", b"v", None, backend.claim("k")) is False
     assert backend.check_and_set("k", b"v", None, None) is False
+    assert backend.check_and_set("k", b"v", None, backend.claim("k")) is True
+    assert backend.get("k") == b"v"
 
 
 def test_claims_on_several_servers(make: Any, server: MemcachedServer) -> None:

@@ -68,6 +68,30 @@ def test_a_lease_ends_to_the_fraction_of_a_second(
     assert not late.acquire()
 
 
+@pytest.mark.parametrize(
+    "until",
+    [b"inf", b"nan", b"-inf", b"1e308", b"1e9", b"9" * 10**6, b"", b"\xff"],
+)
+def test_a_planted_lock_is_nobodys(
+    backend: MemcachedBackend, raw: Any, until: bytes
+) -> None:
+    """It would keep everybody from creating, for ever."""
+    value = b"f" * 32 + b" " + until
+    raw(b"set mcp~l:k 0 0 %d\r\n%b" % (len(value), value))
+    lock, other = backend.mutex("k", 30.0), backend.mutex("k", 30.0)
+    assert lock.holder() is None
+    assert lock.acquire()
+    assert not other.acquire()
+    assert lock.release()
+
+
+def test_a_lease_that_another_version_of_the_site_takes_is_believed(
+    backend: MemcachedBackend,
+) -> None:
+    assert backend.mutex("k", 30.0).acquire()
+    assert not backend.mutex("k", 15.5).acquire()
+
+
 def test_a_slow_holder_does_not_release_its_heirs_lock(
     backend: MemcachedBackend, clock: ManualClock
 ) -> None:
