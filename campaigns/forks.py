@@ -119,7 +119,7 @@ def _go_on(read: Read, over: threading.Event) -> None:
 
 
 def _check(read: Read, count: int) -> _Reads:
-    chance = random.Random()  # noqa: S311  # no secret
+    chance = random.Random()  # no secret
     total = _Reads()
     for _ in range(count):
         number = chance.randrange(_KEYS)

@@ -90,7 +90,7 @@ def hostile_keys(count: int) -> list[object]:
     )
     found = {_identity(key): key for key in (*texts, *odd)}
     most = len(found) + count
-    chance = random.Random(5)  # noqa: S311  # the same in every run
+    chance = random.Random(5)  # the same in every run
     while len(found) < most:
         key = _generated(chance)
         found.setdefault(_identity(key), key)

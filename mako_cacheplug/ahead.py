@@ -376,4 +376,4 @@ class RenderReads:
 
 
 def _version(label: CacheEntry | NoValue) -> str | None:
-    return None if label is NO_VALUE else str(label.value)
+    return None if label is NO_VALUE else label.version

@@ -20,7 +20,8 @@ ever executed.  The layout, big-endian but for the checksum::
 
 As the key is part of what is checked, an entry that a store or an attacker
 hands out under another key is refused.  All text is UTF-8, in which lone
-surrogates may stand.
+surrogates may stand.  Where entries are encrypted, all but the check is what
+:mod:`~mako_cacheplug.encryption` seals, and its tag is the check.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Final
 from typing import NamedTuple
@@ -37,18 +39,32 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from mako_cacheplug import compression
-from mako_cacheplug.digests import blake2b
+from mako_cacheplug import encryption
+from mako_cacheplug.digests import keyed
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
+from mako_cacheplug.exceptions import ValueTooLargeError
 
-__all__ = ["EntryCodec", "JSONText", "dump_value", "load_value"]
+__all__ = ["EntryCodec", "JSONText", "dump_value", "load_value", "sign"]
 
 _MAGIC: Final = b"mcp\x02"
 _HEADER: Final = struct.Struct(">4sBddfII")
 _LENGTH: Final = struct.Struct(">I")
 _CRC: Final = struct.Struct("<I")
 _SIGNATURE_BYTES: Final = 16
+_SIGNING: Final = b"mako-cacheplug"
+
+_MOST_LABEL_BYTES: Final = 512 * 2**10
+"""Thousands of labels.  Each of them is looked up whenever it is read."""
+
+_MOST_JSON: Final = 4 * 2**20
+"""Characters of a JSON text.  What it stands for can take 24 times as much
+memory, and half a second (measured: empty lists and dicts in one)."""
+
+_DEEPEST: Final = 100
+"""How deep JSON may be nested.  It is read wherever the stack then is, and
+Python's own limit counts from the stack's bottom."""
 
 _CRC_RESIDUE: Final = 0x2144DF1C
 """The CRC-32 of anything followed by its own CRC-32 (ITU-T V.42).
@@ -62,7 +78,7 @@ _METHOD_SHIFT: Final = 2
 _SIGNED: Final = 0b0001_0000
 _ABOVE_METHOD: Final = 0b1111_0000
 
-_REMEMBERED_BYTES: Final = 4096
+_REMEMBERED_BYTES: Final = 1024
 """Labels of an entry that are longer are parsed each time."""
 
 _REMEMBERED_KEYS: Final = 4096
@@ -94,19 +110,40 @@ def dump_value(value: object) -> str | bytes:
         return value  # type: ignore[return-value]  # just checked
     try:
         _check_json(value)
-        return JSONText(
-            json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        )
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        wrong = _what_is_wrong(text, value)
     except RecursionError:
-        raise CodecError(
-            "a JSON value nested too deep cannot be cached",
-            value_type=kind,
-        ) from None
+        wrong = "nested too deep"
     except ValueError as error:
         # An int with more digits than Python prints.
         raise CodecError(
             f"a value cannot be cached: {error}", value_type=kind
         ) from None
+    if wrong:
+        raise CodecError(
+            f"a JSON value {wrong} cannot be cached", value_type=kind
+        )
+    return JSONText(text)
+
+
+def _what_is_wrong(text: str, value: object) -> str:
+    """Return what keeps *text*, which stands for *value*, from being kept."""
+    if len(text) > _MOST_JSON:
+        return f"of more than {_MOST_JSON} characters"
+    # Few are nested at all.
+    if text.count("[") + text.count("{") > _DEEPEST:
+        level = [value]
+        for _ in range(_DEEPEST):
+            level = [inner for one in level for inner in _inside(one)]
+        if any(type(one) in (list, dict) for one in level):
+            return "nested too deep"
+    return ""
+
+
+def _inside(value: object) -> Iterable[object]:
+    if type(value) is list:
+        return value
+    return value.values() if type(value) is dict else ()
 
 
 def load_value(stored: object) -> object:
@@ -147,9 +184,12 @@ class EntryCodec(NamedTuple):
     :param secrets: keys that sign entries: the first signs, all of them
         verify.  Without one, entries carry a checksum against accidents,
         and signed entries are refused.
+    :param encrypts: whether they are encrypted instead, with keys made of
+        the secrets, of which there has to be one.  Signed ones are refused.
     """
 
     secrets: tuple[bytes, ...] = ()
+    encrypts: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -162,6 +202,7 @@ class EntryCodec(NamedTuple):
         :param entry: its value is one that :func:`dump_value` returned.
         :param compress: values of that many bytes or more are compressed,
             if that saves a tenth; ``None`` for never.
+        :raises ValueTooLargeError: if it has more labels than are read.
         """
         value, created_at, fresh_until, cost, pairs = entry
         raw = (
@@ -174,7 +215,7 @@ class EntryCodec(NamedTuple):
         if compress is not None and size >= compress:
             method, raw = compression.pack(raw)
             flags |= method << _METHOD_SHIFT
-        if self.secrets:
+        if self.secrets and not self.encrypts:
             flags |= _SIGNED
         labels = _pack_labels(pairs) if pairs else b""
         head = (
@@ -189,8 +230,10 @@ class EntryCodec(NamedTuple):
             )
             + labels
         )
+        if self.encrypts:
+            return encryption.seal(self.secrets[0], key, head + raw)
         if self.secrets:
-            check = _signature(self.secrets[0], key, head, raw)
+            check = sign(self.secrets[0], key, head, raw)
         else:
             crc = zlib.crc32(raw, zlib.crc32(head, _key_crc(key)))
             check = _CRC.pack(crc)
@@ -213,6 +256,8 @@ class EntryCodec(NamedTuple):
             raise CorruptEntryError(f"not an entry: {error}") from error
 
     def _decode(self, key: str, payload: bytes) -> CacheEntry:
+        if self.encrypts:
+            payload = encryption.unseal(self.secrets, key, payload)
         magic, flags, created_at, fresh_until, cost, label_bytes, size = (
             _HEADER.unpack_from(payload)
         )
@@ -221,7 +266,10 @@ class EntryCodec(NamedTuple):
         whole: bytes | memoryview = payload
         if len(payload) >= _VIEWED_BYTES:
             whole = memoryview(payload)
-        if self.secrets:
+        expected = 0
+        if self.encrypts:
+            end = len(payload)
+        elif self.secrets:
             end = len(payload) - _SIGNATURE_BYTES
             self._verify(key, whole[:end], payload[end:])
             expected = _SIGNED
@@ -229,12 +277,16 @@ class EntryCodec(NamedTuple):
             end = len(payload) - _CRC.size
             if zlib.crc32(payload, _key_crc(key)) != _CRC_RESIDUE:
                 raise CorruptEntryError("its checksum is wrong")
-            expected = 0
         if flags & _ABOVE_METHOD != expected:
             raise CorruptEntryError("signed otherwise than this region signs")
-        total = created_at + fresh_until + cost
-        if total != total:
-            raise CorruptEntryError("its times are not numbers")
+        if not (
+            0.0 <= created_at < math.inf
+            and 0.0 <= cost < math.inf
+            and fresh_until == fresh_until
+        ):
+            raise CorruptEntryError("its times are none")
+        if label_bytes > _MOST_LABEL_BYTES:
+            raise CorruptEntryError("it has more labels than any")
         start = _HEADER.size + label_bytes
         raw = whole[start:end]
         if method := flags >> _METHOD_SHIFT & 0b11:
@@ -259,7 +311,7 @@ class EntryCodec(NamedTuple):
         import hmac  # it loads OpenSSL, and few sign
 
         for secret in self.secrets:
-            if hmac.compare_digest(check, _signature(secret, key, body)):
+            if hmac.compare_digest(check, sign(secret, key, body)):
                 return
         raise CorruptEntryError("its signature is wrong")
 
@@ -269,19 +321,9 @@ def _key_crc(key: str) -> int:
     return zlib.crc32(key.encode("utf-8", "surrogatepass"))
 
 
-@functools.lru_cache(maxsize=64)
-def _keyed(secret: bytes) -> blake2b:
-    # BLAKE2b takes keys of up to 64 bytes: longer ones are digested first.
-    if len(secret) > 64:
-        secret = blake2b(secret).digest()
-    return blake2b(
-        digest_size=_SIGNATURE_BYTES, key=secret, person=b"mako-cacheplug"
-    )
-
-
-def _signature(secret: bytes, key: str, *body: bytes | memoryview) -> bytes:
+def sign(secret: bytes, key: str, *body: bytes | memoryview) -> bytes:
     name = key.encode("utf-8", "surrogatepass")
-    mac = _keyed(secret).copy()
+    mac = keyed(secret, _SIGNING, _SIGNATURE_BYTES)
     mac.update(_LENGTH.pack(len(name)) + name)
     for part in body:
         mac.update(part)
@@ -308,8 +350,17 @@ def _value(kind: int, raw: bytes | memoryview) -> str | bytes:
         return str.__new__(Markup, text)
     # Parsed once here, so that a broken text is a miss and not an error
     # in the caller.
-    json.loads(text)
+    wrong = _what_is_wrong(text, _json.decode(text))
+    if wrong:
+        raise CorruptEntryError(f"it is a JSON value {wrong}")
     return JSONText(text)
+
+
+def _refuse_constant(name: str) -> object:
+    raise CorruptEntryError(f"{name} is no JSON")
+
+
+_json: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _pack_labels(pairs: tuple[tuple[str, str], ...]) -> bytes:
@@ -318,7 +369,15 @@ def _pack_labels(pairs: tuple[tuple[str, str], ...]) -> bytes:
         for text in pair:
             raw = text.encode("utf-8", "surrogatepass")
             parts += (_LENGTH.pack(len(raw)), raw)
-    return b"".join(parts)
+    packed = b"".join(parts)
+    if len(packed) > _MOST_LABEL_BYTES:
+        raise ValueTooLargeError(
+            f"{len(packed)} bytes of labels are over the limit of"
+            f" {_MOST_LABEL_BYTES}",
+            size=len(packed),
+            limit=_MOST_LABEL_BYTES,
+        )
+    return packed
 
 
 def _labels(packed: bytes) -> tuple[tuple[str, str], ...]:

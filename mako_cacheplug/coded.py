@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import sys
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -34,12 +34,14 @@ from mako_cacheplug.copies import Copies
 from mako_cacheplug.copies import Copy
 from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.seldom import Seldom
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import too_large
 from mako_cacheplug.storage import UNCLAIMED
@@ -100,6 +102,8 @@ class CodedStorage(EntryStorage):
             _DECODED_BYTES
         )
         self._said_what_to_install = False
+        # Whoever can write to the store could fill the log.
+        self._unreadable = Seldom(_log)
 
     def reads_as(self, other: EntryStorage) -> bool:
         return (
@@ -182,17 +186,19 @@ class CodedStorage(EntryStorage):
             self._say_unreadable(error)
             return NO_VALUE
         self._counters.count_read(len(payload))
-        size = len(payload) + sys.getsizeof(entry.value)
+        size = len(payload) + entry_bytes(entry)
         self._decoded.put(key, (payload, entry), size)
         return entry
 
     def _say_unreadable(self, error: CorruptEntryError) -> None:
+        warn: Callable[..., None] = self._unreadable.warn
         if isinstance(error, UnknownCompressionError):
             # Every entry of another process may be like this.
             if self._said_what_to_install:
                 return
             self._said_what_to_install = True
-        _log.warning(
+            warn = _log.warning
+        warn(
             "region %r: unreadable entry ignored: %s",
             self._counters.region,
             error,

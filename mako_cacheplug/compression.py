@@ -27,8 +27,14 @@ DEFLATE: Final = 1
 ZSTD: Final = 2
 """How a value is packed, as the codec's header says it."""
 
-MAX_RAW_BYTES: Final = 256 * 2**20
+MAX_RAW_BYTES: Final = 64 * 2**20
 """Nothing is unpacked beyond this, whatever its header says."""
+
+_MOST_RATIO: Final = 100
+_ANY_RATIO_BYTES: Final = 2**20
+"""From here on nothing is unpacked to more than so many times its size:
+pages are packed to a fifth, and what is packed to a thousandth was made to
+burst."""
 
 _DEFLATE_LEVEL: Final = 3
 _ZSTD_LEVEL: Final = 1
@@ -64,7 +70,8 @@ def _zstd() -> ModuleType | None:
 def pack(raw: bytes) -> tuple[int, bytes]:
     """Return the method and *raw* packed with it.
 
-    :return: ``STORED`` and *raw* itself, if packing saves less than a tenth.
+    :return: ``STORED`` and *raw* itself, if packing saves less than a tenth,
+        or so much that :func:`unpack` would not believe it.
     """
     zstd = _zstd() if len(raw) >= _ZSTD_BYTES else None
     if zstd is not None:
@@ -74,9 +81,16 @@ def pack(raw: bytes) -> tuple[int, bytes]:
         method = DEFLATE
         packer = zlib.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, _RAW_DEFLATE)
         packed = packer.compress(raw) + packer.flush()
-    if len(packed) > len(raw) * _WORTH:
+    if len(packed) > len(raw) * _WORTH or _bursts(len(packed), len(raw)):
         return STORED, raw
     return method, packed
+
+
+def _bursts(packed: int, size: int) -> bool:
+    """Tell whether what is packed so small is not unpacked."""
+    return size > MAX_RAW_BYTES or (
+        size > _ANY_RATIO_BYTES and size > packed * _MOST_RATIO
+    )
 
 
 def unpack(method: int, packed: bytes | memoryview, size: int) -> bytes:
@@ -88,8 +102,8 @@ def unpack(method: int, packed: bytes | memoryview, size: int) -> bytes:
     :raises UnknownCompressionError: if this process lacks the library.
     :raises CorruptEntryError: if it is not exactly *size* bytes, packed.
     """
-    if size > MAX_RAW_BYTES:
-        raise CorruptEntryError("it is larger than any entry")
+    if _bursts(len(packed), size):
+        raise CorruptEntryError("it says that it grows larger than any entry")
     unpacker, failure = _unpacker(method)
     try:
         # One byte more, so that what is too long is seen to be.

@@ -19,6 +19,7 @@ from mako_cacheplug.api import EntryWatch
 from mako_cacheplug.api import SupportsRevalidation
 from mako_cacheplug.api import UNCHANGED
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.forks import ForkSafeLock
 
 __all__ = ["Copies", "Copy", "Recent"]
@@ -52,7 +53,7 @@ class Copy:
         self.stamp = stamp
         self.entry: CacheEntry | None = entry
         """``None`` once it is forgotten: a hit that stands keeps the copy."""
-        self.size = sys.getsizeof(entry.value) + _OVERHEAD
+        self.size = entry_bytes(entry) + _OVERHEAD
         self.used = True
 
     @property

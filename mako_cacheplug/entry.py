@@ -7,9 +7,18 @@ clock and the caller's grace; nothing here reads a clock.
 from __future__ import annotations
 
 import math
+import sys
+from typing import Final
 from typing import NamedTuple
 
-__all__ = ["CacheEntry", "fresh_until", "is_due_early"]
+__all__ = ["CacheEntry", "entry_bytes", "fresh_until", "is_due_early"]
+
+_LABEL_BYTES: Final = 170
+"""What each label of an entry costs beside its text: a pair in a tuple and
+two objects.  Often they are other entries' too."""
+
+_LONGEST_VERSION: Final = 64
+"""Characters.  It becomes part of all that is made under it."""
 
 
 class CacheEntry(NamedTuple):
@@ -33,6 +42,14 @@ class CacheEntry(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
     """Each label it was made under, with the label's version then."""
 
+    @property
+    def version(self) -> str | None:
+        """The version that it is, if it is a label's; else ``None``."""
+        value = self.value
+        if type(value) is str and len(value) <= _LONGEST_VERSION:
+            return value
+        return None
+
     def is_fresh(self, now: float) -> bool:
         """Tell whether it is a hit."""
         return now < self.fresh_until
@@ -40,6 +57,14 @@ class CacheEntry(NamedTuple):
     def is_usable(self, now: float, grace: float) -> bool:
         """Tell whether it is fresh or has expired less than *grace* ago."""
         return now < self.fresh_until + grace
+
+
+def entry_bytes(entry: CacheEntry) -> int:
+    """Return what *entry* takes, its place in the store aside."""
+    size = sys.getsizeof(entry.value)
+    for name, version in entry.labels:
+        size += _LABEL_BYTES + len(name) + len(version)
+    return size
 
 
 def fresh_until(

@@ -28,6 +28,7 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.standing import StandingHit
@@ -156,7 +157,7 @@ class LabelVersions:
         elif storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
             entry = found.pop(key, NO_VALUE)
-            known = {name: str(e.value) for name, e in found.items()}
+            known = {name: e.version for name, e in found.items()}
             if seen is not None:
                 seen.update({name: known.get(name) for name in expected})
         else:
@@ -216,6 +217,7 @@ class LabelVersions:
         if gathered is not None:
             until = self._trusted_until(key) if trusting else math.inf
             size = sum([len(payload) for _, payload in gathered])
+            size += entry_bytes(entry)
             proof = _Proof(expected, entry, gathered, until)
             self._proofs.put(key, proof, size)
 
@@ -313,12 +315,12 @@ class LabelVersions:
             made = self._new()
             if self._home(label).add(label, made):
                 return str(made.value)
-            found = self._storage.source.read(label)
-            if found is not NO_VALUE:
-                return str(found.value)
+            version = _version(self._storage.source.read(label))
+            if version is not None:
+                return version
         entry = self._lock.get_or_create(
             label,
-            lambda: self._storage.source.read(label),
+            lambda: self._look(label),
             lambda: self._write_new(label),
             wait=_WAIT_SECONDS,
             mutex=self._storage.mutex(label, _LEASE_SECONDS),
@@ -329,6 +331,10 @@ class LabelVersions:
     def _home(self, label: str) -> EntryStorage:
         # What rests on a tag is not in one region alone.
         return self._storage if label.startswith(_TAG) else self._own
+
+    def _look(self, label: str) -> CacheEntry | NoValue:
+        found = self._storage.source.read(label)
+        return NO_VALUE if _version(found) is None else found
 
     def _new(self) -> CacheEntry:
         return CacheEntry(os.urandom(12).hex(), self._clock())
@@ -352,7 +358,16 @@ class LabelVersions:
 
 def _read(storage: EntryStorage, names: Iterable[str]) -> dict[str, str]:
     found = storage.read_many(names)
-    return {name: str(entry.value) for name, entry in found.items()}
+    # What is no version, somebody else has put there.
+    return {
+        name: version
+        for name, entry in found.items()
+        if (version := entry.version) is not None
+    }
+
+
+def _version(label: CacheEntry | NoValue) -> str | None:
+    return None if label is NO_VALUE else label.version
 
 
 def _are_current(
@@ -364,8 +379,7 @@ def _are_current(
             known = {**known, **_read(storage, unread)}
         return all(known.get(name) == version for name, version in pairs)
     for name, version in pairs:
-        entry = storage.read(name)
-        if entry is NO_VALUE or entry.value != version:
+        if _version(storage.read(name)) != version:
             return False
     return True
 

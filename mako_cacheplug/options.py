@@ -282,6 +282,9 @@ class CallOptions(NamedTuple):
         :param given: checked options, as from :func:`check_options`.
         """
         own = {k: v for k, v in given.items() if k in _CALL_OPTIONS}
+        if given.get("encrypt"):
+            # How far a text can be compressed tells something of it.
+            own.setdefault("compress", None)
         return self._replace(**own) if own else self  # type: ignore[arg-type]  # checked by check_options
 
 
@@ -335,6 +338,7 @@ _REGION_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "dir": _directory,
     "namespace": _text,
     "secret": secrets,
+    "encrypt": boolean,
     "max_share": share,
 }
 

@@ -50,6 +50,7 @@ from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import UNCLAIMED
+from mako_cacheplug.storages import codec_of
 from mako_cacheplug.storages import open_storage
 
 __all__ = ["CacheRegion", "Fragment"]
@@ -102,9 +103,9 @@ class CacheRegion:
     :param name: the region's name in events, counters and errors.
     :param clock: seconds since the epoch.
     :param chance: random numbers from 0 to 1, 1 excluded.
-    :param given: ``namespace``, ``secret``, ``max_share`` and the options of
-        a call (``timeout``, ``grace``, ``tags``, …), as documented in
-        "Options".
+    :param given: ``namespace``, ``secret``, ``encrypt``, ``max_share`` and the
+        options of a call (``timeout``, ``grace``, ``tags``, …), as documented
+        in "Options".
     :raises OptionError: for an option that is unknown or wrong.
     """
 
@@ -145,7 +146,7 @@ class CacheRegion:
         self._counters = RegionCounters(name)
         self._storage = open_storage(
             backend,
-            codecs.EntryCodec(checked.get("secret", ())),
+            codec_of(checked, where),
             self._counters,
         )
         self.bulk_storage = (
@@ -506,6 +507,13 @@ class CacheRegion:
         self._storage.delete(key)
         self._overtake(key)
         self._counters.emit(EventKind.INVALIDATE, key)
+
+    def refuse(self, key: str, error: Exception) -> None:
+        """Remove what is under the logical *key*, as it cannot be used."""
+        self._counters.count("errors")
+        self._counters.emit(EventKind.UNREADABLE, key, error=error)
+        with contextlib.suppress(BackendError):
+            self.discard(key)
 
     def discard_label(self, label: str) -> None:
         """Make every entry made under *label* a miss.

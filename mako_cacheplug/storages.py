@@ -1,10 +1,13 @@
-"""Which storage a backend gets."""
+"""Which storage a backend gets, and how entries are coded in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from typing import Protocol
 from typing import runtime_checkable
 
+from mako_cacheplug import encryption
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsRevalidation
@@ -12,10 +15,11 @@ from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.coded import CopyingStorage
 from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.storage import EntryStorage
 from mako_cacheplug.storage import EntryTable
 
-__all__ = ["OpensStorage", "open_storage"]
+__all__ = ["OpensStorage", "codec_of", "open_storage"]
 
 
 @runtime_checkable
@@ -44,3 +48,27 @@ def open_storage(
     ):
         return CopyingStorage(backend, codec, counters)
     return CodedStorage(backend, codec, counters)
+
+
+def codec_of(checked: Mapping[str, Any], where: str) -> EntryCodec:
+    """Return how the entries of a region are coded.
+
+    :param checked: its options, parsed.
+    :param where: where they were typed, for the error.
+    :raises OptionError: if they cannot be encrypted as that says.
+    """
+    secrets: tuple[bytes, ...] = checked.get("secret", ())
+    encrypts: bool = checked.get("encrypt", False)
+    if encrypts:
+        if not secrets:
+            raise OptionError(
+                "option 'encrypt' needs a 'secret', of which the keys are"
+                " made",
+                option="encrypt",
+                where=where,
+            )
+        try:
+            encryption.require()
+        except OptionError as error:
+            raise error.at(where) from None
+    return EntryCodec(secrets, encrypts)

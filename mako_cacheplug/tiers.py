@@ -35,9 +35,9 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
-from mako_cacheplug.backends.memory import entry_bytes
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import ValueTooLargeError

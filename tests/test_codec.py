@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 import zlib
 
 import pytest
@@ -18,11 +19,15 @@ from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
+from mako_cacheplug.exceptions import ValueTooLargeError
 
 PLAIN = EntryCodec()
 SIGNED = EntryCodec((b"secret",))
+ENCRYPTED = EntryCodec((b"secret",), encrypts=True)
 CODECS = pytest.mark.parametrize(
-    "codec", [PLAIN, SIGNED], ids=["plain", "signed"]
+    "codec",
+    [PLAIN, SIGNED, ENCRYPTED],
+    ids=["plain", "signed", "encrypted"],
 )
 LARGE = 16 * 1024
 """Values of that many bytes are for zstd."""
@@ -57,7 +62,7 @@ _entries = st.builds(
     st.floats(0, 1e6, width=32),
     st.lists(st.tuples(_any_text, _any_text), max_size=3).map(tuple),
 )
-_codecs = st.sampled_from([PLAIN, SIGNED])
+_codecs = st.sampled_from([PLAIN, SIGNED, ENCRYPTED])
 _keys = _any_text
 
 
@@ -370,10 +375,79 @@ def test_a_checksum_is_no_label() -> None:
 
 
 @pytest.mark.parametrize("field", ["created_at", "fresh_until", "cost"])
-def test_a_time_that_is_no_number_is_refused(field: str) -> None:
+@pytest.mark.parametrize("wrong", [math.nan, -math.inf, math.inf, -1.0])
+def test_a_time_that_is_none_is_refused(field: str, wrong: float) -> None:
     PLAIN.decode("k", forged("k", header()))
-    with pytest.raises(CorruptEntryError, match="not numbers"):
-        PLAIN.decode("k", forged("k", header(**{field: math.nan})))
+    payload = forged("k", header(**{field: wrong}))
+    if field == "fresh_until" and wrong == wrong:
+        # Never, or over.
+        assert PLAIN.decode("k", payload).fresh_until == wrong
+        return
+    with pytest.raises(CorruptEntryError, match="its times"):
+        PLAIN.decode("k", payload)
+
+
+@CODECS
+def test_as_many_labels_are_read_as_are_written(codec: EntryCodec) -> None:
+    many = [(f"{number:056}", "v" * 8) for number in range(8000)]
+    for count, fits in ((7000, True), (7300, False)):
+        entry = CacheEntry("v", 1.0, labels=tuple(many[:count]))
+        if fits:
+            assert codec.decode("k", codec.encode("k", entry)) == entry
+        else:
+            with pytest.raises(ValueTooLargeError, match="of labels"):
+                codec.encode("k", entry)
+
+
+def test_planted_labels_are_not_even_parsed() -> None:
+    labels = bytes(2**20)
+    head = header(label_bytes=len(labels), size=1)
+    with pytest.raises(CorruptEntryError, match="more labels"):
+        PLAIN.decode("k", forged("k", head + labels + b"v"))
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def test_json_is_read_wherever_the_stack_is() -> None:
+    """What is read at its bottom has to be read further up as well."""
+    deepest = codecs.dump_value(nested(100))
+    with pytest.raises(CodecError, match="nested too deep"):
+        codecs.dump_value(nested(101))
+    payload = PLAIN.encode("k", CacheEntry(deepest, 1.0))
+    entry = PLAIN.decode("k", payload)
+    text = b"[" * 101 + b"]" * 101
+    with pytest.raises(CorruptEntryError, match="nested too deep"):
+        PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
+
+    def climb(steps: int) -> object:
+        return climb(steps - 1) if steps else codecs.load_value(entry.value)
+
+    assert climb(sys.getrecursionlimit() // 2) == nested(100)
+
+
+def test_brackets_in_a_text_are_no_depth() -> None:
+    text = "function () { return [[" * 500
+    assert codecs.load_value(codecs.dump_value([text])) == [text]
+
+
+def test_json_has_a_length_from_where_it_is_neither_kept_nor_read() -> None:
+    """Few bytes can stand for many objects."""
+    with pytest.raises(CodecError, match="4194304 characters"):
+        codecs.dump_value(["x" * 2**22])
+    text = b"[" + b"[]," * 2**21 + b"[]]"
+    with pytest.raises(CorruptEntryError, match="characters"):
+        PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b'{"a":-Infinity}'])
+def test_what_dump_value_never_writes_is_refused(text: bytes) -> None:
+    with pytest.raises(CorruptEntryError, match="no JSON"):
+        PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
 
 
 @pytest.mark.parametrize("bit", [5, 6, 7])

@@ -202,3 +202,10 @@ def test_what_one_secret_has_verified_another_reads_anew() -> None:
     assert isinstance(payload, bytes)
     backend.set(name, payload[:-1] + bytes([payload[-1] ^ 1]), None)
     assert signed.get("k") is None
+
+
+def test_a_copy_is_counted_with_its_labels() -> None:
+    """A planted entry can have thousands."""
+    labels = tuple((str(number), "v") for number in range(1000))
+    entry = CacheEntry("x", 1.0, labels=labels)
+    assert Copy(Store(), "name", "stamp", entry).size > 100_000

@@ -19,6 +19,8 @@ from mako_cacheplug import hole
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.codec import JSONText
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.events import CacheEvent
+from mako_cacheplug.events import EventKind
 from mako_cacheplug.template import holes
 
 USE = "<%! from mako_cacheplug import hole %>"
@@ -443,29 +445,62 @@ SAID = {"text": ["a", "b"], "holes": [["", "", "who", [], {}]]}
         {**SAID, "holes": [["/other", "", "body", [], {}]]},
         {**SAID, "holes": [["/other", "/other", "body", [], {}]]},
         {**SAID, "holes": [["/page", "/page", "who", [], {}]]},
+        # What cannot be called so.
+        {**SAID, "holes": [["", "", "tell", [], {}]]},
+        {**SAID, "holes": [["", "", "tell", [1, 2], {}]]},
+        {**SAID, "holes": [["", "", "tell", [1], {"context": 2}]]},
+        # What is no fragment at all.
+        {"mako_cacheplug donut": ...},
+        ["text"],
+        5,
+        None,
     ],
 )
-def test_what_is_planted_in_a_store_is_a_miss(
-    planted: dict[str, object],
-) -> None:
+def test_what_is_planted_in_a_store_is_a_miss(planted: object) -> None:
+    if isinstance(planted, dict):
+        planted = {"mako_cacheplug donut": False, **planted}
+        if planted["mako_cacheplug donut"] is ...:
+            planted = {"a": "b"}
+    check_planted(JSONText(json.dumps(planted)))
+
+
+def test_planted_bytes_are_no_fragment() -> None:
+    check_planted(b"bytes")
+
+
+def test_a_planted_page_does_not_show_itself_for_ever() -> None:
+    planted = {**SAID, "holes": [["", "", "body", [], {}]]}
+    planted = {"mako_cacheplug donut": False, **planted}
+    check_planted(JSONText(json.dumps(planted)), "a2Hi ab")
+
+
+def check_planted(value: str | bytes, shown: str = "2Hi a") -> None:
+    """Check that a page with *value* in a fragment's place shows its own.
+
+    :param shown: what it shows at first.
+    """
     region = CacheRegion("memory://?max_entries=6002")
     lookup = TemplateLookup(
         cache_impl="cacheplug",
         cache_args={"regions": {"r": region}, "region": "r"},
     )
     lookup.put_string("/other", "secret")
-    lookup.put_string("/page", USE + WHO + CACHED + "${tick()}${hole(who)}")
+    tell = '<%def name="tell(one)">told</%def>'
+    source = USE + WHO + tell + CACHED + "${tick()}${hole(who)}"
+    lookup.put_string("/page", source)
     page = lookup.get_template("/page")
     tick = Ticks()
     assert page.render(tick=tick, user="a") == "1Hi a"
+    events: list[CacheEvent] = []
     backend = region.backend
     assert isinstance(backend, MemoryBackend)
     (key,) = (k for k in backend._table if k.startswith("8:fragment"))
     entry = backend.get_entry(key)
     assert isinstance(entry, CacheEntry)
-    text = JSONText(json.dumps({"mako_cacheplug donut": False, **planted}))
-    backend.set_entry(key, entry._replace(value=text), None)
-    assert page.render(tick=tick, user="a") == "2Hi a"
+    backend.set_entry(key, entry._replace(value=value), None)
+    region.add_hook(events.append)
+    assert page.render(tick=tick, user="a") == shown
+    assert EventKind.UNREADABLE in [event.kind for event in events]
     assert page.render(tick=tick, user="a") == "3Hi a"
     assert page.render(tick=tick, user="b") == "3Hi b"
 
@@ -648,3 +683,13 @@ def test_an_argument_can_have_any_name(url: str) -> None:
 
 def test_hole_is_exported_where_it_lives() -> None:
     assert hole is holes.hole
+
+
+def test_an_error_in_a_holes_def_is_its_own(url: str) -> None:
+    """Only what could not be called is taken for planted."""
+    fails = '<%def name="fails()">${len(5)}</%def>'
+    site = Site(url, {"/page": fails + CACHED + "${tick()}${hole(fails)}"})
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"len\(\)"):
+            site.show("a")
+    assert site.tick.count == 1  # What is around it stays.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 
 import pytest
 from mako_cacheplug_memcached.backend import MemcachedBackend
+from markupsafe import Markup
 from plain_memory import PlainMemory
 
 from benchmarks.circles import Mutexes
@@ -19,6 +21,7 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.backends.null import NullBackend
 from mako_cacheplug.codec import EntryCodec
+from mako_cacheplug.codec import JSONText
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
@@ -48,6 +51,16 @@ class BulkMemory(PlainMemory):
         raise NotImplementedError
 
 
+class AddingMemory(BulkMemory):
+    """The same, and it tells who was first."""
+
+    def add(self, key: str, payload: bytes, ttl: float | None) -> bool:
+        if self.get(key) is not NO_VALUE:
+            return False
+        self.set(key, payload, ttl)
+        return True
+
+
 class SharedMemory(PlainMemory):
     """The same with a mutex, which make-believe processes share."""
 
@@ -59,7 +72,7 @@ class SharedMemory(PlainMemory):
         return self.mutexes(key)
 
 
-@pytest.fixture(params=[MemoryBackend, PlainMemory, BulkMemory])
+@pytest.fixture(params=[MemoryBackend, PlainMemory, BulkMemory, AddingMemory])
 def storage(request: pytest.FixtureRequest) -> EntryStorage:
     make: Callable[[], CacheBackend] = request.param
     return open_storage(make(), EntryCodec(), RegionCounters("r"))
@@ -115,6 +128,29 @@ def test_an_entry_made_under_the_old_version_stays_invalid(
     assert labels.read_valid("k", ("a",)) is NO_VALUE
     entry = put(storage, "k", renewed)
     assert labels.read_valid("k", ("a",)) == entry
+
+
+@pytest.mark.parametrize(
+    "planted", ["x" * 65, b"bytes", JSONText("[1]"), Markup("b")]
+)
+def test_what_is_no_version_is_none_and_is_replaced(
+    storage: EntryStorage, labels: LabelVersions, planted: str | bytes
+) -> None:
+    """A long one would be part of all that is made under it."""
+
+    def plant() -> None:
+        storage.write("a", CacheEntry(planted, 1.0), math.inf, None, None)
+
+    plant()
+    versions = labels.current(["a"])
+    assert [len(version) for _, version in versions] == [24]
+    entry = put(storage, "k", versions)
+    assert labels.read_valid("k", ("a",)) == entry
+    plant()
+    for version in (versions[0][1], str(planted)):
+        put(storage, "k", (("a", version),))
+        assert labels.read_valid("k", ("a",)) is NO_VALUE
+        assert labels.read_valid("k", ()) is NO_VALUE
 
 
 def test_invalidating_twice_or_the_unknown_is_nothing(

@@ -23,8 +23,8 @@ CORE = [
 ]
 
 LAYERS = [
-    {"exceptions", "entry", "forks", "digests", "learning"},
-    {"compression"},
+    {"exceptions", "entry", "forks", "digests", "learning", "seldom"},
+    {"compression", "encryption"},
     {
         "waiting",
         "lock",

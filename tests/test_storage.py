@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import re
+import tracemalloc
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -527,3 +528,33 @@ def test_of_many_threads_one_adds() -> None:
         assert sorted(added) == [False] * 7 + [True]
         found = storage.read(str(number))
         assert found is entries[added.index(True)]
+
+
+def test_a_flood_of_unreadable_entries_is_no_flood_of_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf = Shelf()
+    seen = Seen(shelf)
+    for number in range(200):
+        shelf.held[keys.storage_key(f"k{number}")] = b"junk"
+        assert seen.storage.read(f"k{number}") is NO_VALUE
+    assert len(seen.events) == 200
+    assert len(caplog.records) == 1
+
+
+def test_what_is_kept_as_it_was_decoded_is_counted_with_its_labels() -> None:
+    """A planted entry's labels take far more than its payload."""
+    shelf = Shelf()
+    seen = Seen(shelf)
+    labels = tuple((f"{number}", "v") for number in range(20_000))
+    tracemalloc.start()
+    try:
+        for number in range(10):
+            entry = CacheEntry("v", 1.0, labels=labels)
+            assert seen.storage.write(f"k{number}", entry, 9.0, None, None)
+            assert seen.storage.read(f"k{number}") == entry
+            shelf.held.clear()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 20 * 2**20

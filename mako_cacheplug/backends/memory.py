@@ -29,6 +29,7 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import Usage
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 
@@ -44,10 +45,6 @@ DEFAULT_MAX_BYTES: Final = 256 * 2**20
 _SLOT_BYTES: Final = 240
 """What an entry costs beside its key and value: its object, its floats, and
 its place in the dict."""
-
-_LABEL_BYTES: Final = 170
-"""What each label of an entry costs beside its text: a pair in a tuple and
-two objects.  Often they are other entries' too."""
 
 _SHARE_BYTES: Final = 200
 """What an entry of a share costs more: its places in two dicts."""
@@ -420,14 +417,6 @@ class MemoryBackend(CacheBackend):
     def close(self) -> None:
         """Forget everything."""
         self.clear()
-
-
-def entry_bytes(entry: CacheEntry) -> int:
-    """Return what *entry* takes, its place in the store aside."""
-    size = sys.getsizeof(entry.value)
-    for name, version in entry.labels:
-        size += _LABEL_BYTES + len(name) + len(version)
-    return size
 
 
 def _value_bytes(held: CacheEntry | bytes) -> int:

@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
 from typing import Final
@@ -226,12 +227,12 @@ class BadDonutError(ValueError):
     """A stored value that claims to have holes and is no such thing."""
 
 
-def read_donut(value: dict[str, Any]) -> Donut | None:
+def read_donut(value: object) -> Donut | None:
     """Return what :meth:`Donut.dump` has made; ``None`` if it is another.
 
     :raises BadDonutError: if somebody else has made it.
     """
-    if _DONUT not in value:
+    if not isinstance(value, dict) or _DONUT not in value:
         return None
     text, holes = value.get("text"), value.get("holes")
     if not (
@@ -255,8 +256,15 @@ def _is_hole(parts: object) -> bool:
     )
 
 
+_shown: Final[ContextVar[frozenset[str]]] = ContextVar(
+    "mako_cacheplug_shown", default=frozenset()
+)
+"""The keys of the fragments in whose holes this is."""
+
+
 def serve(
-    donut: Donut,
+    donut: Donut | None,
+    key: str,
     template: Any,
     context: Any,
     is_buffered: Callable[[], bool],
@@ -265,13 +273,19 @@ def serve(
 ) -> str:
     """Return a fragment with its holes filled; in another one, left open.
 
+    :param donut: what is stored of it.
+    :param key: its logical key.
     :param template: the fragment's.
     :param context: the one that it is called in.
     :param is_buffered: tells whether what called it can do anything to it.
     :param uris: returns the templates that a hole may be in.
     :param self_of: returns what ``self`` is in the template with a uri.
-    :raises BadDonutError: for a hole that is in none of them.
+    :raises BadDonutError: for what has no holes, for a hole that is in none
+        of them or cannot be called so, and for a fragment in its own holes.
     """
+    shown = _shown.get()
+    if donut is None or key in shown:
+        raise BadDonutError
     around = nesting.current()
     if around is not None:
         ground = around.origin
@@ -301,7 +315,11 @@ def serve(
 
     # All are found before the first is shown.
     functions = iter([find(one) for one in donut.holes])
-    return donut.fill(lambda one: _show(next(functions), one, context))
+    token = _shown.set(shown | {key})
+    try:
+        return donut.fill(lambda one: _show(next(functions), one, context))
+    finally:
+        _shown.reset(token)
 
 
 def _show(function: Callable[..., object], found: Hole, context: Any) -> str:
@@ -309,13 +327,20 @@ def _show(function: Callable[..., object], found: Hole, context: Any) -> str:
     from mako.runtime import capture  # what is imported everywhere needs none
 
     returned: list[object] = []
+
+    def call() -> None:
+        try:
+            returned.append(function(*found.args, **found.kwargs))
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next:
+                raise
+            # It did not begin: it takes other arguments.
+            raise BadDonutError from error
+
     stack = context.caller_stack
     content, stack.nextcaller = stack.nextcaller, None
     try:
-        written = capture(
-            context,
-            lambda: returned.append(function(*found.args, **found.kwargs)),
-        )
+        written = capture(context, call)
     finally:
         stack.nextcaller = content
     return f"{written}{returned[0]}"

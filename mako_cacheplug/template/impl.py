@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from mako.template import Template
 
 from mako_cacheplug import nesting
 from mako_cacheplug import options
-from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.nesting import Creation
@@ -207,7 +205,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             (context, plan, edition),
             None if plan.ahead is None else at_hand(context, plan.ahead),
         )
-        if value.__class__ is dict:
+        if not isinstance(value, str):
             origin = context, plan, edition
             return self._with_holes(value, logical, creator, origin)
         return value
@@ -240,24 +238,21 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
     def _with_holes(
         self, value: Any, logical: str, creator: Creator, origin: _Origin
     ) -> object:
-        """Return the fragment that *value* stands for, if it has holes."""
+        """Return the fragment that *value*, which is no text, stands for."""
         context, plan, edition = origin
         try:
-            donut = read_donut(value)
-            if donut is None:
-                return value
             return serve(
-                donut,
+                read_donut(value),
+                logical,
                 self._template,
                 context,
                 lambda: self._places.scanned().is_buffered(plan.name),
                 lambda: self._guarded(context, plan, edition)[0],
                 self_of,
             )
-        except BadDonutError:
+        except BadDonutError as error:
             # Planted in the store: a miss, for this call and the next one.
-            with contextlib.suppress(BackendError):
-                plan.region.discard(logical)
+            plan.region.refuse(logical, error)
             return _uncached(creator)
 
     def _is_on(self, enabled: object, defname: str) -> bool:

@@ -30,7 +30,7 @@ from mako_cacheplug.registry import store_url
 
 __all__ = ["ForeignImpl", "Resolved", "TemplateSettings", "shared_settings"]
 
-_OWN: Final = ("namespace", "secret", "max_share")
+_OWN: Final = ("namespace", "secret", "encrypt", "max_share")
 """Options of a region beside its store and the policy of its calls."""
 
 _OTHER_REGION: Final = options.STORE_ONLY | set(_OWN)
