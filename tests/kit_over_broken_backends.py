@@ -51,6 +51,15 @@ class SqliteHarness(StoreHarness):
                 (key.encode(), sqlite3.Binary(payload)),
             )
 
+    def planted_locks(self, key: str) -> Iterator[str]:
+        for ends in (1e300, 4102444800.0, "junk"):
+            with opened(str(self.path)) as connection:
+                connection.execute(
+                    "insert or replace into mutex values (?, 'token', ?)",
+                    (key.encode(), ends),
+                )
+            yield f"until {ends}"
+
     @contextlib.contextmanager
     def unavailable(self) -> Iterator[None]:
         """Put a folder where the file is."""

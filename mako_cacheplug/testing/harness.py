@@ -6,6 +6,7 @@ import abc
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mako_cacheplug.api import CacheBackend
@@ -79,6 +80,15 @@ class StoreHarness(abc.ABC):
         As another program would that writes to the same store: inside
         whatever wrapping the backend has, if it has any.
         """
+
+    def planted_locks(self, key: str) -> Iterator[str]:
+        """Put what could keep *key*'s mutex from being taken, for ever.
+
+        One after the other, without the backend, where the store keeps its
+        mutexes; yield what it is.  None by default: where nobody can, as the
+        kernel's locks are no one's to write.
+        """
+        return iter(())
 
     @abc.abstractmethod
     def unavailable(self) -> contextlib.AbstractContextManager[None]:

@@ -22,6 +22,7 @@ _REWRITTEN = (
     "failure",
     "forks",
     "herd",
+    "hostile",
     "invalidation",
     "keys",
     "mutex",
@@ -44,9 +45,10 @@ from mako_cacheplug.testing.claims import CheckAndSetProcessSuite  # noqa: E402
 from mako_cacheplug.testing.claims import CheckAndSetSuite  # noqa: E402
 from mako_cacheplug.testing.contract import ContractSuite  # noqa: E402
 from mako_cacheplug.testing.failure import FailureSuite  # noqa: E402
-from mako_cacheplug.testing.failure import HostileBytesSuite  # noqa: E402
 from mako_cacheplug.testing.forks import ForkSuite  # noqa: E402
 from mako_cacheplug.testing.herd import HerdSuite  # noqa: E402
+from mako_cacheplug.testing.hostile import HostileBytesSuite  # noqa: E402
+from mako_cacheplug.testing.hostile import HostileLockSuite  # noqa: E402
 from mako_cacheplug.testing.invalidation import InvalidationSuite  # noqa: E402
 from mako_cacheplug.testing.keys import KeySuite  # noqa: E402
 from mako_cacheplug.testing.mutex import MutexSuite  # noqa: E402
@@ -102,6 +104,7 @@ class ConformanceSuite(
     ReleaseManySuite,
     FailureSuite,
     HostileBytesSuite,
+    HostileLockSuite,
     ForkSuite,
     HerdSuite,
     InvalidationSuite,

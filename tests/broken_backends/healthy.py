@@ -257,15 +257,19 @@ class Mutex:
         self.lease = lease
         self.token = os.urandom(8).hex()
 
+    def last(self) -> float:
+        """Return when a lease ends that somebody can have taken."""
+        return self.backend.clock() + 2 * self.lease
+
     def acquire(self) -> bool:
         now = self.backend.clock()
         with self.backend.run() as connection:
             return bool(
                 connection.execute(
                     "insert into mutex values (?, ?, ?) on conflict (key)"
-                    " do update set token = excluded.token,"
-                    " ends = excluded.ends where ends <= ?",
-                    (self.key, self.token, now + self.lease, now),
+                    " do update set token = excluded.token, ends ="
+                    " excluded.ends where ends not between ? and ?",
+                    (self.key, self.token, now + self.lease, now, self.last()),
                 ).rowcount
             )
 
@@ -282,7 +286,8 @@ class Mutex:
     def holder(self) -> str | None:
         with self.backend.run() as connection:
             row = connection.execute(
-                "select token from mutex where key = ? and ends > ?",
-                (self.key, self.backend.clock()),
+                "select token from mutex"
+                " where key = ? and ends between ? and ?",
+                (self.key, self.backend.clock(), self.last()),
             ).fetchone()
         return row[0] if row else None

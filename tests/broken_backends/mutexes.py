@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import ClassVar
@@ -54,6 +55,16 @@ class NoLease(WithMutex):
     class kind(Mutex):  # noqa: N801  # an attribute of the backend
         def __init__(self, backend: Healthy, key: str, lease: float) -> None:
             super().__init__(backend, key, 1e9)
+
+
+class AnyLease(WithMutex):
+    """A lease is believed, however long."""
+
+    caught_by = ("test_planted_lock_stops_nobody",)
+
+    class kind(Mutex):  # noqa: N801  # an attribute of the backend
+        def last(self) -> float:
+            return math.inf
 
 
 class ShortLease(WithMutex):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import sqlite3
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 
 from broken_backends.healthy import blob
 from broken_backends.healthy import Healthy
@@ -61,6 +64,38 @@ class MutablePayload(Healthy):
     def get(self, key: str) -> bytes | NoValue:
         found = super().get(key)
         return found if found is NO_VALUE else bytearray(found)  # type: ignore[return-value]
+
+
+class Unpickling(Healthy):
+    """A payload that is a pickle is loaded."""
+
+    caught_by = (
+        "test_hostile_bytes_are_a_miss_and_are_repaired",
+        "test_hostile_bytes_do_not_break_a_page",
+    )
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        found = super().get_many(keys)
+        for payload in found.values():
+            if payload.startswith(b"\x80"):
+                with contextlib.suppress(OSError):
+                    pickle.loads(payload)
+        return found
+
+
+class Choosy(Healthy):
+    """A payload that is no entry is an error of the store."""
+
+    caught_by = (
+        "test_hostile_bytes_are_a_miss_and_are_repaired",
+        "test_hostile_bytes_do_not_break_a_page",
+    )
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
+        found = super().get_many(keys)
+        if not all(payload.startswith(b"mcp") for payload in found.values()):
+            raise BackendError("not of ours")
+        return found
 
 
 class SetOnce(Healthy):

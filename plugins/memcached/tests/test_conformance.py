@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from mako_cacheplug_memcached._wire import lock_key
 from mako_cacheplug_memcached._wire import value_key
 
 from mako_cacheplug import api
@@ -41,6 +42,13 @@ class MemcachedHarness(StoreHarness):
     def raw_set(self, key: str, payload: bytes) -> None:
         head = b"set %b 0 0 %d\r\n" % (value_key(key), len(payload))
         assert self._ask(head + payload + b"\r\n") == b"STORED\r\n"
+
+    def planted_locks(self, key: str) -> Iterator[str]:
+        for until in ("inf", "nan", "1e308", "4102444800", "", "junk"):
+            value = f"{'f' * 32} {until}".encode()
+            head = b"set %b 0 0 %d\r\n" % (lock_key(key), len(value))
+            assert self._ask(head + value + b"\r\n") == b"STORED\r\n"
+            yield f"until {until!r}"
 
     def _ask(self, request: bytes) -> bytes:
         place = (self.server.host, self.server.port)
