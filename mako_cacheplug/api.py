@@ -22,6 +22,8 @@ from typing import Protocol
 from typing import runtime_checkable
 from typing import TYPE_CHECKING
 
+from mako_cacheplug.breaker import CircuitBreaker
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -33,9 +35,11 @@ __all__ = [
     "UNCHANGED",
     "CacheBackend",
     "CacheMutex",
+    "CircuitBreaker",
     "EntryWatch",
     "NoValue",
     "SupportsAdd",
+    "SupportsBreakers",
     "SupportsBulk",
     "SupportsCheckAndSet",
     "SupportsCheckAndSetEntries",
@@ -203,11 +207,31 @@ class SupportsReleaseMany(Protocol):
 
 
 @runtime_checkable
+class SupportsBreakers(Protocol):
+    """A store of several servers, each of which can fail by itself.
+
+    A store has one circuit breaker, and the region minds it.  One of several
+    servers has one for each, and minds them itself: one that fails costs
+    only what it holds.
+    """
+
+    @property
+    def breakers(self) -> Sequence[CircuitBreaker]:
+        """The breakers of all servers, the same ones for good.
+
+        While all of them refuse, the store is not asked.
+        """
+
+
+@runtime_checkable
 class SupportsBulk(Protocol):
     """A store that handles many keys in one trip."""
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return the payloads of those *keys* that are there.
+
+        Of several servers, those that do not answer may be left out as long
+        as one does.
 
         :raises BackendError: if the store could not be asked.
         """

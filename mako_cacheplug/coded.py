@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import Final
-from typing import NoReturn
 
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
@@ -22,12 +21,14 @@ from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsAdd
+from mako_cacheplug.api import SupportsBreakers
 from mako_cacheplug.api import SupportsBulk
 from mako_cacheplug.api import SupportsCheckAndSet
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.api import SupportsReleaseMany
 from mako_cacheplug.api import SupportsRevalidation
 from mako_cacheplug.api import UNCHANGED
+from mako_cacheplug.breaker import breaker_of
 from mako_cacheplug.changes import changes_of
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.copies import Copies
@@ -43,6 +44,7 @@ from mako_cacheplug.exceptions import UnknownCompressionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.seldom import Seldom
 from mako_cacheplug.storage import EntryStorage
+from mako_cacheplug.storage import raise_
 from mako_cacheplug.storage import too_large
 from mako_cacheplug.storage import UNCLAIMED
 from mako_cacheplug.storage import Watched
@@ -77,6 +79,11 @@ class CodedStorage(EntryStorage):
         counters: RegionCounters,
     ):
         super().__init__(backend, counters)
+        if isinstance(backend, SupportsBreakers):
+            self.breakers = tuple(backend.breakers)
+        else:
+            self._breaker = breaker_of(backend)
+            self.breakers = (self._breaker,)
         # Looked at once: to tell a protocol takes as long as a trip.
         self._bulk = backend if isinstance(backend, SupportsBulk) else None
         self.in_bulk = self._bulk is not None
@@ -126,14 +133,14 @@ class CodedStorage(EntryStorage):
         name = self._names.get(key) or self.name(key)
         if self._held:
             self._settle(name)
-        if self._failing:
+        if self._breaker is not None:
             payload = self.ask(self.backend.get, name)
         else:
             # Every hit comes here: the way round is only for what fails.
             try:
                 payload = self.backend.get(name)
             except Exception as error:
-                payload = self.ask(_raise, error)
+                payload = self.ask(raise_, error)
         if payload is NO_VALUE:
             return NO_VALUE
         return self.decode(key, payload)
@@ -306,7 +313,7 @@ class CodedStorage(EntryStorage):
         if self._held:
             self._settle(name)
         try:
-            self.ask(self.backend.delete, name)
+            self.insist(self.backend.delete, name)
         finally:
             self.changes.add(name)
 
@@ -415,7 +422,3 @@ class _QuietMutex:
             return self._ask(lambda: self.own.holder())
         except BackendError:
             return None
-
-
-def _raise(error: Exception) -> NoReturn:
-    raise error

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from typing import Final
 from typing import NamedTuple
 
+from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
+
 __all__ = [
     "CacheEvent",
     "EventHook",
@@ -162,6 +165,11 @@ class RegionCounters:
         """Stop calling *hook*; nothing happens if it was not added."""
         with self._lock:
             self.hooks = tuple(h for h in self.hooks if h != hook)
+
+    def store_failed(self, key: str, error: BackendError) -> None:
+        """Tell the hooks that the store failed, if it was asked at all."""
+        if not isinstance(error, NotAskedError):
+            self.emit(EventKind.STORE_ERROR, key, error=error)
 
     def emit(
         self,

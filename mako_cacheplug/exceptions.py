@@ -12,6 +12,7 @@ __all__ = [
     "CodecError",
     "CorruptEntryError",
     "KeyTypeError",
+    "NotAskedError",
     "OptionError",
     "UnknownCompressionError",
     "ValueTooLargeError",
@@ -108,6 +109,13 @@ class BackendError(CachePlugError):
     def __init__(self, message: str, *, url: str = "") -> None:
         super().__init__(message)
         self.url = url
+
+
+class NotAskedError(BackendError):
+    """A store that was left alone: it failed just now.
+
+    It has not failed anew, so this is no event.  The message says why.
+    """
 
 
 class ValueTooLargeError(BackendError):

@@ -304,9 +304,7 @@ class MissedCall:
         try:
             return self._region._storage.claim(self.key)
         except BackendError as error:
-            self._region._counters.emit(
-                EventKind.STORE_ERROR, self.key, error=error
-            )
+            self._region._counters.store_failed(self.key, error)
             self.reachable = False
             return None
 
@@ -317,8 +315,6 @@ class MissedCall:
         try:
             return self._region._labels.current(self.labels, self.versions)
         except BackendError as error:
-            self._region._counters.emit(
-                EventKind.STORE_ERROR, self.key, error=error
-            )
+            self._region._counters.store_failed(self.key, error)
             self.reachable = False
             return None

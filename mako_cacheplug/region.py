@@ -28,6 +28,7 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.breaker import CircuitBreaker
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventHook
@@ -59,6 +60,8 @@ _log = logging.getLogger(__name__)
 
 _MOST_STANDING: Final = 2048
 """They take about 1 KB each, beside what the store's bound counts."""
+
+_ALWAYS_WELL: Final = CircuitBreaker("memory")
 
 _Lock = DogpileLock[CacheEntry]
 
@@ -156,6 +159,9 @@ class CacheRegion:
             else None
         )
         """The store, if a trip to it can bring many entries."""
+
+        self.health = (*self._storage.breakers, _ALWAYS_WELL)[0]
+        """A breaker to look at first: the store is not away if it is well."""
 
         self._lock = _lock_of(backend)
         whole = self._storage
@@ -370,7 +376,7 @@ class CacheRegion:
                     # A trip for many asks servers that one can do without.
                     ahead = None
                     continue
-                self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+                self._counters.store_failed(key, error)
                 entry, reachable = NO_VALUE, False
             if (
                 entry is not NO_VALUE
@@ -413,6 +419,23 @@ class CacheRegion:
         if type(value) is codecs.JSONText:
             return codecs.load_value(value)
         return value
+
+    def goes_without(self, key: str | None = None) -> bool:
+        """Tell whether the store is left alone, as it failed just now.
+
+        That is counted as a miss.  The caller then creates by itself, which
+        costs what it would cost without a cache.
+
+        :param key: for the hooks; if they are to be told, and it is
+            ``None``, the answer is no.
+        """
+        counters = self._counters
+        if not self._storage.is_away or (key is None and counters.hooks):
+            return False
+        counters.count("misses")
+        if key is not None:
+            counters.emit(EventKind.MISS, key)
+        return True
 
     @property
     def can_stand(self) -> bool:
@@ -493,7 +516,7 @@ class CacheRegion:
         try:
             versions = self._labels.current(labels)
         except BackendError as error:
-            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            self._counters.store_failed(key, error)
             return
         self._write(key, self._entry(stored, call, versions, now, 0.0), call)
 
@@ -560,7 +583,7 @@ class CacheRegion:
             )
             return found, True
         except BackendError as error:
-            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            self._counters.store_failed(key, error)
             return NO_VALUE, False
 
     def _entry(
@@ -610,7 +633,7 @@ class CacheRegion:
 
     def _not_stored(self, key: str, error: BackendError) -> None:
         if not isinstance(error, ValueTooLargeError):
-            self._counters.emit(EventKind.STORE_ERROR, key, error=error)
+            self._counters.store_failed(key, error)
             return
         self._counters.emit(
             EventKind.TOO_LARGE, key, size=error.size, error=error

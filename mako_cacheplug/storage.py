@@ -11,10 +11,13 @@ import abc
 import copy
 import logging
 import math
+import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 from typing import NamedTuple
+from typing import NoReturn
 from typing import ParamSpec
 from typing import Protocol
 from typing import runtime_checkable
@@ -29,9 +32,12 @@ from mako_cacheplug.api import SupportsCheckAndSetEntries
 from mako_cacheplug.api import SupportsClear
 from mako_cacheplug.api import SupportsEntries
 from mako_cacheplug.api import SupportsWatch
+from mako_cacheplug.breaker import breaker_of
+from mako_cacheplug.breaker import CircuitBreaker
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
 
@@ -107,12 +113,26 @@ class EntryStorage(abc.ABC):
     def __init__(self, backend: CacheBackend, counters: RegionCounters):
         self.backend = backend
         self._counters = counters
-        self._failing = False
+        self.breakers: Sequence[CircuitBreaker] = ()
+        """While all of them refuse, there is no point in asking."""
+
+        self._breaker: CircuitBreaker | None = None
+        """The one that is minded here, if the store does not mind its own."""
+
+        self._said_what_broke = False
 
     @property
     def source(self) -> EntryStorage:
         """The same without :attr:`staleness`: what a creation is to ask."""
         return self
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it would refuse to be asked."""
+        for breaker in self.breakers:
+            if not breaker.is_refusing():
+                return False
+        return bool(self.breakers)
 
     def reads_as(self, other: EntryStorage) -> bool:
         """Tell whether *other* reads what this one has written."""
@@ -180,7 +200,7 @@ class EntryStorage(abc.ABC):
                 f"the store of region {self._counters.region!r} cannot be"
                 f" emptied: {type(backend).__name__} has no clear()"
             )
-        self.ask(backend.clear)
+        self.insist(backend.clear)
 
     def claim(self, key: str) -> object | None:
         """Return what stands for what is under *key* now.
@@ -203,38 +223,63 @@ class EntryStorage(abc.ABC):
     def ask(
         self, action: Callable[_P, _T], *args: _P.args, **kw: _P.kwargs
     ) -> _T:
-        """Return what *action* does; say once when the store starts to fail.
+        """Return what *action* does, unless the store is left alone.
 
+        :raises BackendError: if it fails or is left alone.
+        """
+        breaker = self._breaker
+        if breaker is not None and not breaker.is_well:
+            breaker.admit()
+        return self.insist(action, *args, **kw)
+
+    def insist(
+        self, action: Callable[_P, _T], *args: _P.args, **kw: _P.kwargs
+    ) -> _T:
+        """Return what *action* does, even if the store failed just now.
+
+        For an invalidation: left out, it is loud, but better is to try it.
         A backend that breaks its contract with another exception must cost
         no more than one that keeps it.
+
+        :raises BackendError: if it fails.
         """
+        began = time.monotonic() if self.in_bulk else math.inf
         try:
             answer = action(*args, **kw)
         except ValueTooLargeError:
             raise
         except BackendError as error:
-            self._failed(error)
+            self._failed(error, began)
             raise
         except Exception as error:
-            raise self._failed(error) from error
-        if self._failing:
-            self._failing = False
-            _log.info("store of region %r answers", self._counters.region)
+            raise self._failed(error, began) from error
+        breaker = self._breaker
+        if breaker is not None and not breaker.is_well:
+            breaker.succeeded()
         return answer
 
-    def _failed(self, error: Exception) -> BackendError:
-        """Count *error*; return it as what callers expect."""
+    def _failed(
+        self, error: Exception, began: float = math.inf
+    ) -> BackendError:
+        """Count *error*; return it as what callers expect.
+
+        :param began: when the call did, by the monotonic clock; infinite
+            where it takes no time.
+        """
+        if isinstance(error, NotAskedError):
+            return error
         self._counters.count("errors")
-        if not self._failing:
-            self._failing = True
-            _log.warning(
-                "store of region %r fails; going on without it: %s",
-                self._counters.region,
-                error,
-                exc_info=not isinstance(error, BackendError),
-            )
+        if self._breaker is not None:
+            self._breaker.failed(error, time.monotonic() - began)
         if isinstance(error, BackendError):
             return error
+        if not self._said_what_broke:
+            self._said_what_broke = True
+            _log.warning(
+                "the store of region %r raised what it must not (said once)",
+                self._counters.region,
+                exc_info=error,
+            )
         return BackendError(f"{type(error).__name__} from the store: {error}")
 
 
@@ -246,6 +291,8 @@ class EntryTable(EntryStorage):
     def __init__(self, backend: SupportsEntries, counters: RegionCounters):
         assert isinstance(backend, CacheBackend)
         super().__init__(backend, counters)
+        self._breaker = breaker_of(backend)
+        self.breakers = (self._breaker,)
         self._get_entry = backend.get_entry
         self._set_entry: Callable[[str, CacheEntry, float | None], None]
         self._set_entry = backend.set_entry
@@ -266,12 +313,13 @@ class EntryTable(EntryStorage):
         return table
 
     def read(self, key: str) -> CacheEntry | NoValue:
-        if not self._failing:
+        assert self._breaker is not None
+        if self._breaker.is_well:
             # Every hit comes here: the way round is only for what fails.
             try:
                 return self._get_entry(key)
-            except Exception:  # noqa: S110  # asked again below
-                pass
+            except Exception as error:
+                return self.ask(raise_, error)
         return self.ask(self._get_entry, key)
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
@@ -311,7 +359,7 @@ class EntryTable(EntryStorage):
             return True
 
     def delete(self, key: str) -> None:
-        self.ask(self.backend.delete, key)
+        self.insist(self.backend.delete, key)
 
     def claim(self, key: str) -> object | None:
         if self._claims is None:
@@ -328,6 +376,11 @@ def _value_bytes(value: object) -> int:
     if isinstance(value, str) and not value.isascii():
         value = value.encode("utf-8", "surrogatepass")
     return len(value)  # type: ignore[arg-type]  # text or bytes: made by dump_value
+
+
+def raise_(error: Exception) -> NoReturn:
+    """Raise *error*: what was tried already is not tried again."""
+    raise error
 
 
 def too_large(size: int, limit: int) -> ValueTooLargeError:

@@ -24,7 +24,7 @@ CORE = [
 
 LAYERS = [
     {"exceptions", "entry", "forks", "digests", "learning", "seldom"},
-    {"compression", "encryption"},
+    {"compression", "encryption", "breaker"},
     {
         "waiting",
         "lock",

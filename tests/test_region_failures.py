@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mako_cacheplug import BackendError
+from mako_cacheplug import breaker
 from mako_cacheplug import CacheBackend
 from mako_cacheplug import CacheEvent
 from mako_cacheplug import CacheRegion
@@ -140,6 +141,12 @@ OPERATIONS = [
     "release",
     "clear",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every call ask the store; its rest has tests of its own."""
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 0.0)
 
 
 @pytest.fixture(params=[Faulty, FaultyTable, Claiming, ClaimingTable])

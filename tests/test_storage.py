@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mako_cacheplug import breaker
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
@@ -370,8 +371,11 @@ def test_every_error_of_a_backend_is_a_backend_error(
 
 @pytest.mark.parametrize("make", [Shelf, EntryShelf])
 def test_a_failing_store_is_said_once_until_it_answers(
-    make: type[Shelf], caplog: pytest.LogCaptureFixture
+    make: type[Shelf],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 0.0)
     shelf = make()
     seen = Seen(shelf)
 

@@ -135,12 +135,18 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_it_can_do_what_its_far_store_can(tmp_path: Path) -> None:
-    """But tell what has changed: its regions have copies already."""
+    """But tell what has changed: its regions have copies already.
+
+    The breakers are minded by the far store.
+    """
     files = FileBackend(tmp_path)
     for far in (files, NullBackend(), MemcachedBackend([("127.0.0.1", 1)])):
         tiered = TieredBackend(far)
         for name in api.__all__:
-            if name.startswith("Supports") and "Revalidation" not in name:
+            if name.startswith("Supports") and name not in (
+                "SupportsBreakers",
+                "SupportsRevalidation",
+            ):
                 power = getattr(api, name)
                 assert isinstance(tiered, power) is isinstance(far, power)
         assert tiered.max_key_bytes == far.max_key_bytes

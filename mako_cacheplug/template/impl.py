@@ -196,7 +196,14 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
     ) -> object:
         """Return the fragment from its region, with what its holes show."""
         logical, labels, fragment = variant
-        value = plan.region.fetch(
+        region = plan.region
+        if (
+            not region.health.is_well
+            and nesting.current() is None
+            and region.goes_without(logical)
+        ):
+            return creator()
+        value = region.fetch(
             logical,
             creator,
             plan.call,

@@ -92,6 +92,7 @@ class Site:
         "code",
         "edition",
         "has_heirs",
+        "health",
         "kw",
         "plan",
         "stands",
@@ -111,6 +112,7 @@ class Site:
         self.kw = kw
         self.edition = edition
         self.plan = plan
+        self.health = plan.region.health
         self.has_heirs = plan.is_heirs is not False
         self.stands = hit is not None
         self.take = hit.take if hit and plan.constant else None
@@ -129,6 +131,13 @@ class Site:
         if hit is None or plan.tags_among(hit.expected) != self._tags:
             return _nothing
         return hit.take
+
+    def goes_without(self) -> bool:
+        """Tell whether the store is away, and count the miss if it is.
+
+        Where a hook wants to know which key it is, the long way tells.
+        """
+        return self.plan.region.goes_without()
 
     def variant(self, key: object, creator: Creator) -> Variant:
         """Return what this call asks for.
@@ -199,6 +208,8 @@ def take_over(
                 entry = take()
                 if entry is not None:
                     return entry.value
+            elif not site.health.is_well and site.goes_without():
+                return creator()
             else:
                 try:
                     variant = site.variant(key, creator)

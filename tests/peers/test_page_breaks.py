@@ -16,8 +16,8 @@ from cached_sites import STORES
 from cached_sites import Ticks
 from cached_sites import url_of
 from mako.template import Template
-from mako_cacheplug_memcached import _server
 
+from mako_cacheplug import breaker
 from mako_cacheplug.testing.servers import MemcachedServer
 
 
@@ -26,8 +26,8 @@ def test_memcached_is_away(
     way: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # How long a server that hung is left alone is the store's own test.
-    monkeypatch.setattr(_server, "REST_SECONDS", 0.0)
+    # How long a server that fails is left alone has tests of its own.
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 0.0)
     tick = Ticks()
     with MemcachedServer() as server:
         template = page(

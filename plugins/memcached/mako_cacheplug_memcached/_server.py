@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import math
 import os
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
-from typing import Final
 from typing import TypeVar
 
+from mako_cacheplug.api import CircuitBreaker
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_memcached._connection import Address
@@ -23,13 +22,6 @@ from mako_cacheplug_memcached._connection import TooLarge
 __all__ = ["Server"]
 
 _T = TypeVar("_T")
-
-SLOW_SECONDS: Final = 0.05
-"""A failure that takes this long is a server that hangs, not one that is
-gone: that one refuses at once."""
-
-REST_SECONDS: Final = 1.0
-"""How long a server that hung is not asked again."""
 
 
 class Server:
@@ -61,24 +53,30 @@ class Server:
         self._idle: deque[Connection] = deque()
         # In use as well.
         self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._rest_until = 0.0
+        self.breaker = CircuitBreaker(f"memcached {self.name}", self.url)
         _servers.add(self)
 
     def call(self, action: Callable[[Connection], _T]) -> _T:
+        """Return what *action* does, unless the server is left alone.
+
+        :raises TooLarge: if that is the server's answer.
+        :raises BackendError: for any other error, and if it is left alone.
+        """
+        if not self.breaker.is_well:
+            self.breaker.admit()
+        return self.insist(action)
+
+    def insist(self, action: Callable[[Connection], _T]) -> _T:
         """Return what *action* does with a connection of its own.
 
-        After an error the connection is closed, so that a late answer is
-        never taken for another call's.  So are the idle ones: a server that
-        restarted would otherwise cost one error for each of them.
+        Even if the server failed just now.  After an error the connection is
+        closed, so that a late answer is never taken for another call's.  So
+        are the idle ones: a server that restarted would otherwise cost one
+        error for each of them.
 
         :raises TooLarge: if that is the server's answer.
         :raises BackendError: for any other error.
         """
-        if self._rest_until and time.monotonic() < self._rest_until:
-            raise BackendError(
-                f"memcached {self.name}: hung just now, not asked again yet",
-                url=self.url,
-            )
         connection = None
         began = time.monotonic()
         try:
@@ -90,11 +88,13 @@ class Server:
         except TooLarge:
             if connection is not None:
                 self._give_back(connection)
+            self.breaker.succeeded()
             raise
         except BaseException as error:
             self._failed(connection, began, error)
             raise
-        self._rest_until = 0.0
+        if not self.breaker.is_well:
+            self.breaker.succeeded()
         self._give_back(connection)
         return answer
 
@@ -104,7 +104,7 @@ class Server:
         Every hit comes here.  Most find the server well and a connection
         idle, and are spared what the others need.
         """
-        if not self._rest_until:
+        if self.breaker.is_well:
             began = time.monotonic()
             try:
                 connection = self._idle.pop()
@@ -135,15 +135,10 @@ class Server:
             connection.close()
         if not isinstance(error, Exception):
             return
-        ended = time.monotonic()
+        # What is the parent's says nothing of the server.
         if connection is None or connection in self._every:
             self.close()
-        else:  # It is the parent's, and says nothing of the server.
-            began = math.inf
-        if ended - began >= SLOW_SECONDS:
-            # It hangs: a page of fifty fragments must not pay the time-out
-            # for each of them.
-            self._rest_until = ended + REST_SECONDS
+            self.breaker.failed(error, time.monotonic() - began)
         reason = str(error) or type(error).__name__
         raise BackendError(
             f"memcached {self.name}: {reason}", url=self.url

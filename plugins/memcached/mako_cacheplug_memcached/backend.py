@@ -65,8 +65,9 @@ class MemcachedBackend(CacheBackend):
     and leaves the parent's alone.  Nothing is sent before the first use.
 
     A call that fails costs at most *connect_timeout* and *timeout* for each
-    server that it concerns.  A server that let a call time out is left alone
-    for a second, in which calls fail at once; the next one then tries again.
+    server that it concerns.  Each server has a circuit breaker: what one that
+    fails holds is a miss, and what the others hold is served.  ``delete*``
+    and ``clear`` try whatever the breakers say.
 
     :param servers: ``(host, port)`` pairs, or paths of Unix sockets.
     :param client: ``"pylibmc"``, ``"pymemcache"``, or ``"auto"`` for the
@@ -111,6 +112,7 @@ class MemcachedBackend(CacheBackend):
             for address in dict.fromkeys(servers)
         ]
         self._only = self._servers[0] if len(self._servers) == 1 else None
+        self.breakers = [server.breaker for server in self._servers]
         self._ring = Ring({server.name: server for server in self._servers})
 
     @classmethod
@@ -271,19 +273,26 @@ class MemcachedBackend(CacheBackend):
         """
         wire = value_key(key)
         server = self._only or self._ring.find(wire)
-        server.call(lambda connection: connection.delete(wire))
+        server.insist(lambda connection: connection.delete(wire))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return the payloads of those *keys* that are there.
 
         One trip to each server that they live on, one after the other.
 
-        :raises BackendError: if one of the servers could not be asked.
+        :raises BackendError: if none of the servers could be asked.
         """
         names = {value_key(key): key for key in keys}
+        groups = self._by_server(names)
         found: dict[bytes, bytes] = {}
-        for server, wires in self._by_server(names).items():
-            found.update(_get_many(server, wires))
+        errors: list[BackendError] = []
+        for server, wires in groups.items():
+            try:
+                found.update(_get_many(server, wires))
+            except BackendError as error:
+                errors.append(error)
+        if errors and len(errors) == len(groups):
+            raise errors[0]
         return {names[w]: found[w] for w in found if w in names}
 
     def set_many(
@@ -375,7 +384,7 @@ class MemcachedBackend(CacheBackend):
 
         :raises BackendError: if it is not certain that all are gone.
         """
-        _each(lambda s: s.call(lambda c: c.flush()), self._servers)
+        _each(lambda s: s.insist(lambda c: c.flush()), self._servers)
 
     def usage(self) -> Usage:
         """Return what the servers hold now, of other programs too.
@@ -400,7 +409,7 @@ def _get_many(server: Server, wires: list[bytes]) -> dict[bytes, bytes]:
 
 
 def _delete_many(server: Server, wires: list[bytes]) -> None:
-    server.call(lambda connection: connection.delete_many(wires))
+    server.insist(lambda connection: connection.delete_many(wires))
 
 
 def _each(action: Callable[[_T], None], things: Iterable[_T]) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from collections.abc import Iterator
 
 import pytest
-from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug import breaker
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
 
@@ -23,8 +23,8 @@ Make = Callable[..., MemcachedBackend]
 
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every call ask the server; its rest has a test of its own."""
-    monkeypatch.setattr(_server, "REST_SECONDS", 0.0)
+    """Let every call ask the server; its rest has tests of its own."""
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug import breaker
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.testing.servers import MemcachedServer
 
 Call = Callable[[MemcachedBackend], object]
@@ -99,7 +99,7 @@ def test_a_server_that_hung_is_left_alone_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or a page of fifty fragments would pay the time-out for each."""
-    monkeypatch.setattr(_server, "REST_SECONDS", 3600.0)
+    _rest_for_an_hour(monkeypatch)
     backend.set("k", b"v", 60)
     server.pause()
     with fails_in_time():
@@ -109,27 +109,68 @@ def test_a_server_that_hung_is_left_alone_for_a_while(
     hung = backend._servers[0]
     hung._idle.append(hung._connect())
     for _ in range(2):
-        with pytest.raises(BackendError, match="hung just now"):
+        with pytest.raises(NotAskedError, match="failed just now"):
             backend.get("k")
-    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3601.0)
-    monkeypatch.setattr(_server, "time", later)
+    later = lambda: time.monotonic() + 7201.0  # noqa: E731
+    monkeypatch.setattr(hung.breaker, "_clock", later)
     assert backend.get("k") == b"v"
     monkeypatch.undo()
     assert backend.get("k") == b"v"
 
 
-def test_a_server_that_is_gone_is_asked_again_at_once(
+def test_a_server_that_is_gone_is_left_alone_after_a_few_refusals(
     backend: MemcachedBackend,
     server: MemcachedServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It refuses without delay, so nothing is won by waiting."""
-    monkeypatch.setattr(_server, "REST_SECONDS", 3600.0)
+    _rest_for_an_hour(monkeypatch)
     server.kill()
-    with fails_in_time():
-        backend.get("k")
+    for _ in range(2):
+        with fails_in_time():
+            backend.get("k")
     server.start()
     assert backend.get("k") is NO_VALUE
+    server.kill()
+    for _ in range(3):
+        with pytest.raises(BackendError) as caught:
+            backend.get("k")
+        assert not isinstance(caught.value, NotAskedError)
+    with pytest.raises(NotAskedError):
+        backend.get("k")
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda b: b.delete("k"),
+        lambda b: b.delete_many(["k", "n"]),
+        lambda b: b.clear(),
+    ],
+)
+def test_what_is_to_be_removed_is_tried_at_a_server_left_alone(
+    backend: MemcachedBackend,
+    server: MemcachedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    remove: Call,
+) -> None:
+    _rest_for_an_hour(monkeypatch)
+    backend.set("k", b"v", 60)
+    server.pause()
+    with fails_in_time():
+        backend.get("k")
+    with fails_in_time():
+        remove(backend)
+    server.resume()
+    with pytest.raises(NotAskedError):
+        backend.get("k")
+    remove(backend)
+    # It was answered, which is all that a probe could tell.
+    assert backend.get("k") is NO_VALUE
+
+
+def _rest_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_REST_SECONDS", "LONGEST_REST_SECONDS"):
+        monkeypatch.setattr(breaker, name, 7200.0)
 
 
 def test_a_server_that_dies(
@@ -199,8 +240,10 @@ def test_a_dead_server_among_others(
         survivors = set(make(server).get_many(keys))
         assert 5 < len(survivors) < 35
         second.kill()
+        # What it holds is not there; what the other one holds is.
+        assert backend.get_many(keys) == dict.fromkeys(survivors, b"old")
         with fails_in_time():
-            backend.get_many(keys)
+            backend.get_many([k for k in keys if k not in survivors])
         with fails_in_time():
             backend.set_many(dict.fromkeys(keys, b"new"), 60)
         # The rest was stored, each key where it always is.

@@ -12,6 +12,7 @@ from mako_cacheplug_memcached import _connection
 from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug import breaker
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import OptionError
@@ -140,8 +141,9 @@ def test_a_parents_connection_says_nothing_of_the_server(
     backend: MemcachedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child that fails with it, however late, asks on at once."""
-    monkeypatch.setattr(_server, "SLOW_SECONDS", 0.0)
-    monkeypatch.setattr(_server, "REST_SECONDS", 600.0)
+    monkeypatch.setattr(breaker, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(breaker, "FIRST_REST_SECONDS", 600.0)
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 600.0)
     backend.set("k", b"v", 60)
     pool = backend._servers[0]
 
