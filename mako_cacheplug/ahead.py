@@ -21,6 +21,7 @@ Another process's invalidation is seen by the next render.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -31,10 +32,12 @@ from typing import Final
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.budget import Budget
 from mako_cacheplug.changes import Changes
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.learning import Course
 from mako_cacheplug.learning import HELD_SECONDS
@@ -68,6 +71,7 @@ class _AtHand:
     :param page: what tells the page that is rendered.
     :param held: takes the names of what the render may hold back, if it can
         be told when that ends.
+    :param budget: the render's.
     """
 
     def __init__(
@@ -76,9 +80,11 @@ class _AtHand:
         changes: Changes,
         page: str,
         held: dict[WriteBehind, list[str]] | None,
+        budget: Budget,
     ) -> None:
         self.is_off = False
         self.held = held
+        self.budget = budget
         self.clock = learner.clock
         self.since = 0.0
         """When the first of it was read, by the learner's clock."""
@@ -125,6 +131,9 @@ class _AtHand:
 
         :raises BackendError: if the store could not be asked.
         """
+        if self.budget.is_spent:
+            self.is_off = True
+            raise NotAskedError("the render has spent its time for the store")
         if self._bytes > MOST_BYTES:
             self._forget()
         if not self.payloads:
@@ -174,6 +183,11 @@ class ReadAhead:
     def is_off(self) -> bool:
         """Whether a trip has failed: the rest goes the ordinary way."""
         return self._at_hand.is_off
+
+    @property
+    def budget(self) -> Budget:
+        """The render's, of all stores."""
+        return self._at_hand.budget
 
     @property
     def age(self) -> float:
@@ -338,14 +352,21 @@ class RenderReads:
     :param page: what tells the page that is rendered.
     :param render: returns what tells the render itself.
     :param ends: whether :meth:`end` is called when the render ends.
+    :param budget: seconds that it may ask stores for, all together.
     """
 
-    __slots__ = ("_held", "_known", "_page", "_stores", "render")
+    __slots__ = ("_budget", "_held", "_known", "_page", "_stores", "render")
 
     def __init__(
-        self, page: str, render: Callable[[], object], *, ends: bool = False
+        self,
+        page: str,
+        render: Callable[[], object],
+        *,
+        ends: bool = False,
+        budget: float = math.inf,
     ) -> None:
         self.render = render
+        self._budget = Budget(budget)
         self._page = page
         self._held: dict[WriteBehind, list[str]] | None = {} if ends else None
         self._known: dict[CodedStorage, ReadAhead] = {}
@@ -363,7 +384,11 @@ class RenderReads:
             at_hand = self._stores.get(learner)
             if at_hand is None:
                 at_hand = _AtHand(
-                    learner, storage.changes, self._page, self._held
+                    learner,
+                    storage.changes,
+                    self._page,
+                    self._held,
+                    self._budget,
                 )
                 self._stores[learner] = at_hand
             known = self._known[storage] = ReadAhead(storage, at_hand)

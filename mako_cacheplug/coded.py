@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+from mako_cacheplug import budget
 from mako_cacheplug import keys
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
@@ -137,10 +138,13 @@ class CodedStorage(EntryStorage):
             payload = self.ask(self.backend.get, name)
         else:
             # Every hit comes here: the way round is only for what fails.
+            began = budget.clock()
             try:
                 payload = self.backend.get(name)
             except Exception as error:
                 payload = self.ask(raise_, error)
+            finally:
+                budget.spend(budget.clock() - began)
         if payload is NO_VALUE:
             return NO_VALUE
         return self.decode(key, payload)

@@ -46,6 +46,7 @@ class EventKind(enum.Enum):
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     NOT_STORABLE = "not_storable"
+    OVER_BUDGET = "over_budget"
     INVALIDATE = "invalidate"
 
 

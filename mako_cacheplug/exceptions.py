@@ -112,7 +112,7 @@ class BackendError(CachePlugError):
 
 
 class NotAskedError(BackendError):
-    """A store that was left alone: it failed just now.
+    """A store that was left alone: it failed just now, or took too long.
 
     It has not failed anew, so this is no event.  The message says why.
     """

@@ -119,6 +119,10 @@ class MissedCall:
             now, self.call.grace
         ):
             stale = self.seen
+            if not self._may_ask():
+                # Another render, which has the time, regenerates it.
+                self.count(stale, now)
+                return stale
         try:
             handed = self._elect(stale)
             entry = self._checked(handed)
@@ -131,10 +135,19 @@ class MissedCall:
         self.count(entry, now)
         return entry
 
+    def _may_ask(self) -> bool:
+        """Tell whether the store may be asked further.
+
+        Not one that has just failed, nor if the render has spent its time.
+        """
+        if self.output is not None and self.output.budget.is_spent:
+            self.reachable = False
+        return self.reachable
+
     def _elect(self, stale: CacheEntry | NoValue) -> CacheEntry:
         region = self._region
         mutex = None
-        if self.reachable:
+        if self._may_ask():
             mutex = region._storage.mutex(self.key, self.call.lease)
         # Without a label, what was invalidated meanwhile could be served.
         if mutex is not None and self.output is not None and self.labels:
@@ -186,7 +199,7 @@ class MissedCall:
         """Return the entry that another caller has made since."""
         # A store that has just failed is not asked again in this call:
         # each further question could cost its time-out.
-        if not self.reachable:
+        if not self._may_ask():
             return NO_VALUE
         region = self._region
         self.versions = {}
@@ -271,7 +284,12 @@ class MissedCall:
             creation.fresh_until,
         )
         kept = None
-        if creation.is_storable and claim is not None and versions is not None:
+        if (
+            creation.is_storable
+            and claim is not None
+            and versions is not None
+            and self._may_ask()
+        ):
             if claim is self.holding and cost >= HELD_BACK_SECONDS:
                 # Others may be waiting for it.
                 claim = UNCLAIMED
@@ -296,7 +314,7 @@ class MissedCall:
 
         ``None`` if nothing can be stored.
         """
-        if not self.reachable or self.call.timeout + self.call.afterlife <= 0:
+        if not self._may_ask() or self.call.timeout + self.call.afterlife <= 0:
             return None
         if self.holding is not None and self.holding.is_acquired:
             # Its labels tell.

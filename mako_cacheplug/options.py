@@ -271,6 +271,9 @@ class CallOptions(NamedTuple):
     read_ahead: bool = True
     """Whether a render reads it in one trip with others."""
 
+    budget: float = 0.25
+    """Longest that a render asks the store, all calls together."""
+
     @property
     def afterlife(self) -> float:
         """Seconds for which an entry can be of use when it has expired."""
@@ -329,6 +332,7 @@ _CALL_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {
     "max_value_bytes": size,
     "tags": tag_names,
     "read_ahead": boolean,
+    "budget": duration,
 }
 
 _REGION_OPTIONS: Final[dict[str, Callable[[object, str], Any]]] = {

@@ -29,6 +29,7 @@ from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.breaker import CircuitBreaker
+from mako_cacheplug.budget import Budget
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventHook
@@ -348,8 +349,10 @@ class CacheRegion:
                 found = standing.take()
                 if found is not None:
                     return found.value
-        if ahead is not None and ahead.is_off:
+        if output is not None and (ahead is None or ahead.is_off):
             ahead = None
+            if output.budget.is_spent:
+                return self._over_budget(key, creator, output.budget)
         counters = self._counters
         # Where labels are read from copies, that is delay enough.
         trusting = (
@@ -374,6 +377,8 @@ class CacheRegion:
             except BackendError as error:
                 if ahead is not None:
                     # A trip for many asks servers that one can do without.
+                    if ahead.budget.is_spent:
+                        return self._over_budget(key, creator, ahead.budget)
                     ahead = None
                     continue
                 self._counters.store_failed(key, error)
@@ -419,6 +424,21 @@ class CacheRegion:
         if type(value) is codecs.JSONText:
             return codecs.load_value(value)
         return value
+
+    def _over_budget(
+        self, key: str, creator: Callable[[], object], budget: Budget
+    ) -> object:
+        """Return what *creator* makes, as its render asks no store any more.
+
+        What is around could not be told what is true of it.
+        """
+        if not budget.is_said:
+            budget.is_said = True
+            self._counters.emit(EventKind.OVER_BUDGET, key)
+        self._counters.count("misses")
+        self._counters.emit(EventKind.MISS, key)
+        nesting.nocache()
+        return creator()
 
     def goes_without(self, key: str | None = None) -> bool:
         """Tell whether the store is left alone, as it failed just now.

@@ -11,7 +11,6 @@ import abc
 import copy
 import logging
 import math
-import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from typing import Protocol
 from typing import runtime_checkable
 from typing import TypeVar
 
+from mako_cacheplug import budget
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import EntryWatch
@@ -243,7 +243,7 @@ class EntryStorage(abc.ABC):
 
         :raises BackendError: if it fails.
         """
-        began = time.monotonic() if self.in_bulk else math.inf
+        began = budget.clock() if self.in_bulk else math.inf
         try:
             answer = action(*args, **kw)
         except ValueTooLargeError:
@@ -253,6 +253,9 @@ class EntryStorage(abc.ABC):
             raise
         except Exception as error:
             raise self._failed(error, began) from error
+        finally:
+            if self.in_bulk:
+                budget.spend(budget.clock() - began)
         breaker = self._breaker
         if breaker is not None and not breaker.is_well:
             breaker.succeeded()
@@ -270,7 +273,7 @@ class EntryStorage(abc.ABC):
             return error
         self._counters.count("errors")
         if self._breaker is not None:
-            self._breaker.failed(error, time.monotonic() - began)
+            self._breaker.failed(error, budget.clock() - began)
         if isinstance(error, BackendError):
             return error
         if not self._said_what_broke:

@@ -23,7 +23,15 @@ CORE = [
 ]
 
 LAYERS = [
-    {"exceptions", "entry", "forks", "digests", "learning", "seldom"},
+    {
+        "exceptions",
+        "entry",
+        "forks",
+        "digests",
+        "learning",
+        "seldom",
+        "budget",
+    },
     {"compression", "encryption", "breaker"},
     {
         "waiting",

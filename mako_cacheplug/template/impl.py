@@ -210,7 +210,9 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             labels,
             fragment,
             (context, plan, edition),
-            None if plan.ahead is None else at_hand(context, plan.ahead),
+            None
+            if plan.ahead is None
+            else at_hand(context, plan.ahead, plan.call.budget),
         )
         if not isinstance(value, str):
             origin = context, plan, edition

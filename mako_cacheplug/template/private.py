@@ -235,8 +235,13 @@ def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
     return kw
 
 
-def at_hand(context: Any, storage: CodedStorage) -> ReadAhead | None:
+def at_hand(
+    context: Any, storage: CodedStorage, budget: float
+) -> ReadAhead | None:
     """Return what a render has at hand of a fragment's store.
+
+    :param budget: seconds for which its render may ask stores, if it is the
+        first of them that does.
 
     It is kept with the output: a context is part of a circle, and stays in
     memory until the garbage is collected.
@@ -252,7 +257,9 @@ def at_hand(context: Any, storage: CodedStorage) -> ReadAhead | None:
         page = getattr(module, "_template_uri", "")
         render = weakref.ref(context.caller_stack)
         ends = _tells_its_end(context._buffer_stack[0])
-        reads = output[_READS] = RenderReads(str(page), render, ends=ends)
+        reads = output[_READS] = RenderReads(
+            str(page), render, ends=ends, budget=budget
+        )
     ahead: ReadAhead = reads.of(storage)
     return ahead
 

@@ -91,7 +91,7 @@ class MemcachedBackend(CacheBackend):
         *,
         client: str = "auto",
         connect_timeout: float = 0.2,
-        timeout: float = 0.3,
+        timeout: float = 0.2,
         pool_size: int = 16,
         max_value_bytes: int | None = ITEM_LIMIT,
         clock: Callable[[], float] = time.time,
