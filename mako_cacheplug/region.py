@@ -335,10 +335,13 @@ class CacheRegion:
             labels = self._every_label(key, labels, call)
         output = ahead
         around = nesting.current()
+        if output is not None and (around is not None or output.is_off):
+            ahead = None
+            if output.budget.is_spent:
+                return self._over_budget(key, creator, output.budget)
         if around is not None:
-            # Held before anything is read: see there.
+            # Held before anything is read, so not read ahead: see there.
             around.hold(labels, self._labels)
-            ahead = None  # Read before: see there.
         else:
             standing = self._standing.get(key)
             if (
@@ -349,10 +352,6 @@ class CacheRegion:
                 found = standing.take()
                 if found is not None:
                     return found.value
-        if output is not None and (ahead is None or ahead.is_off):
-            ahead = None
-            if output.budget.is_spent:
-                return self._over_budget(key, creator, output.budget)
         counters = self._counters
         # Where labels are read from copies, that is delay enough.
         trusting = (

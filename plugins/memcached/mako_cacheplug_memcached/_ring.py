@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
@@ -39,8 +40,23 @@ class Ring(Generic[_N]):
 
     def find(self, key: bytes) -> _N:
         """Return the node that *key* lives on."""
+        return self._nodes[self._place(key)]
+
+    def second(self, key: bytes) -> _N:
+        """Return the node that *key* would live on without its own.
+
+        Its own if there is no other.
+        """
+        place = self._place(key)
+        own = self._nodes[place]
+        for node in itertools.chain(self._nodes[place:], self._nodes[:place]):
+            if node is not own:
+                return node
+        return own
+
+    def _place(self, key: bytes) -> int:
         place = bisect.bisect(self._points, _hash(key))
-        return self._nodes[place % len(self._nodes)]
+        return place % len(self._nodes)
 
 
 def _hash(data: bytes) -> bytes:

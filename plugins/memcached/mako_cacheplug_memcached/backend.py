@@ -165,6 +165,8 @@ class MemcachedBackend(CacheBackend):
         """
         wire = value_key(key)
         server = self._only or self._ring.find(wire)
+        if not server.breaker.is_well:
+            server = self._stand_in(server, wire)
         return server.get(wire)
 
     def set(self, key: str, payload: bytes, ttl: float | None) -> None:
@@ -194,8 +196,9 @@ class MemcachedBackend(CacheBackend):
             return False
         wire = value_key(key)
         exptime = expiry_time(ttl, self._clock)
+        server = self._stand_in(self._only or self._ring.find(wire), wire)
         return self._store(
-            key, payload, lambda c: c.add(wire, payload, exptime)
+            key, payload, lambda c: c.add(wire, payload, exptime), server
         )
 
     def claim(self, key: str) -> object:
@@ -248,10 +251,15 @@ class MemcachedBackend(CacheBackend):
         return self._store(key, payload, put)
 
     def _store(
-        self, key: str, payload: bytes, action: Callable[[Connection], _T]
+        self,
+        key: str,
+        payload: bytes,
+        action: Callable[[Connection], _T],
+        server: Server | None = None,
     ) -> _T:
         """Return what *action* does, which stores *payload*.
 
+        :param server: if not the one that *key* lives on.
         :raises ValueTooLargeError: if it is over a limit; what was there is
             removed.
         """
@@ -259,7 +267,8 @@ class MemcachedBackend(CacheBackend):
         if limit is not None and len(payload) > limit:
             self.delete(key)
             raise _too_large(len(payload), limit)
-        server = self._only or self._ring.find(value_key(key))
+        if server is None:
+            server = self._only or self._ring.find(value_key(key))
         try:
             return server.call(action)
         except TooLarge:
@@ -272,8 +281,10 @@ class MemcachedBackend(CacheBackend):
         :raises BackendError: if it is not certain that it is gone.
         """
         wire = value_key(key)
-        server = self._only or self._ring.find(wire)
-        server.insist(lambda connection: connection.delete(wire))
+        _each(
+            lambda server: server.insist(lambda c: c.delete(wire)),
+            self._places(wire),
+        )
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return the payloads of those *keys* that are there.
@@ -283,7 +294,11 @@ class MemcachedBackend(CacheBackend):
         :raises BackendError: if none of the servers could be asked.
         """
         names = {value_key(key): key for key in keys}
-        groups = self._by_server(names)
+        groups: dict[Server, list[bytes]] = {}
+        for server, wires in self._by_server(names).items():
+            for wire in wires:
+                asked = self._stand_in(server, wire)
+                groups.setdefault(asked, []).append(wire)
         found: dict[bytes, bytes] = {}
         errors: list[BackendError] = []
         for server, wires in groups.items():
@@ -351,7 +366,10 @@ class MemcachedBackend(CacheBackend):
 
         :raises BackendError: if it is not certain that all are gone.
         """
-        groups = self._by_server({value_key(key) for key in keys})
+        groups: dict[Server, list[bytes]] = {}
+        for wire in {value_key(key) for key in keys}:
+            for server in self._places(wire):
+                groups.setdefault(server, []).append(wire)
         _each(lambda server: _delete_many(server, groups[server]), groups)
 
     def close(self) -> None:
@@ -393,6 +411,25 @@ class MemcachedBackend(CacheBackend):
         """
         each = [s.call(lambda c: c.usage()) for s in self._servers]
         return Usage(sum(n for n, _ in each), sum(size for _, size in each))
+
+    def _stand_in(self, server: Server, wire: bytes) -> Server:
+        """Return the one to ask for *wire* while *server* is left alone.
+
+        What is added there is found there.  Nothing else is ever stored away
+        from its own server: a value that was replaced on the one would come
+        back with the other.  An added one is never replaced, and is removed
+        from both.
+        """
+        if self._only is None and server.breaker.is_refusing():
+            return self._ring.second(wire)
+        return server
+
+    def _places(self, wire: bytes) -> list[Server]:
+        """Return the servers that can have *wire*."""
+        if self._only is not None:
+            return [self._only]
+        # It would be seen there by whoever cannot reach the first of them.
+        return [self._ring.find(wire), self._ring.second(wire)]
 
     def _by_server(self, wires: Iterable[bytes]) -> dict[Server, list[bytes]]:
         if self._only is not None:

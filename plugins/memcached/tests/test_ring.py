@@ -36,3 +36,15 @@ def test_a_new_server_takes_its_share_and_moves_nothing_else() -> None:
     moved = [k for k in KEYS if before.find(k) != after.find(k)]
     assert {after.find(key) for key in moved} == {"d:1"}
     assert 600 < len(moved) < 1400
+
+
+def test_the_second_is_where_a_key_is_without_its_own() -> None:
+    names = ["10.0.0.1:11211", "10.0.0.2:11211", "10.0.0.3:11211"]
+    three = ring(*names)
+    for number in range(300):
+        key = f"k{number}".encode()
+        own = three.find(key)
+        others = ring(*(name for name in names if name != own))
+        assert three.second(key) == others.find(key) != own
+    one = ring(names[0])
+    assert one.second(b"k") == one.find(b"k")
