@@ -26,6 +26,7 @@ from mako.template import Template
 from mako.util import FastEncodingBuffer
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug import breaker
 from mako_cacheplug import coded
 from mako_cacheplug import write_behind
 from mako_cacheplug.ahead import RenderReads
@@ -745,9 +746,10 @@ def test_a_store_that_is_opened_meanwhile_ends_no_flush() -> None:
 
 @pytest.mark.usefixtures("unhurried")
 def test_a_log_handler_may_render_what_is_being_stored(
-    clock: ManualClock,
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that sends a page by mail."""
+    monkeypatch.setattr(breaker, "FAILURES", 1)
     with MemcachedServer() as server:
         site = Site(server.url, clock)
         template = site.put(define(["f0"]) + "${f0()}${after()}")
