@@ -314,8 +314,13 @@ def test_a_page_asks_nothing_and_makes_everything(
 ) -> None:
     region = CacheRegion(away, name="r")
     keys: list[str] = []
+
+    def hook(event: CacheEvent) -> None:
+        if event.kind is EventKind.MISS:
+            keys.append(event.key)
+
     if is_hooked:
-        region.add_hook(lambda event: keys.append(event.key))
+        region.add_hook(hook)
     page = Template(
         PAGE,
         cache_impl="cacheplug",

@@ -179,7 +179,14 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
                 return creator()
             except OptionError as error:
                 raise error.at(plan.where) from None
-        value = self._fetch(plan, variant, creator, context, edition)
+        if (
+            not plan.region.health.is_well
+            and nesting.current() is None
+            and plan.region.goes_without(variant[0])
+        ):
+            value = creator()
+        else:
+            value = self._fetch(plan, variant, creator, context, edition)
         if is_simple and enabled is None:
             if tags is not None:
                 kw["tags"] = tags
@@ -196,14 +203,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
     ) -> object:
         """Return the fragment from its region, with what its holes show."""
         logical, labels, fragment = variant
-        region = plan.region
-        if (
-            not region.health.is_well
-            and nesting.current() is None
-            and region.goes_without(logical)
-        ):
-            return creator()
-        value = region.fetch(
+        value = plan.region.fetch(
             logical,
             creator,
             plan.call,
@@ -212,7 +212,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             (context, plan, edition),
             None
             if plan.ahead is None
-            else at_hand(context, plan.ahead, plan.call.budget),
+            else at_hand(context, plan.ahead, plan.call),
         )
         if not isinstance(value, str):
             origin = context, plan, edition

@@ -236,12 +236,12 @@ def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
 
 
 def at_hand(
-    context: Any, storage: CodedStorage, budget: float
+    context: Any, storage: CodedStorage, call: options.CallOptions
 ) -> ReadAhead | None:
     """Return what a render has at hand of a fragment's store.
 
-    :param budget: seconds for which its render may ask stores, if it is the
-        first of them that does.
+    :param call: says how long the render may ask stores, if it is the first
+        of them that does.
 
     It is kept with the output: a context is part of a circle, and stays in
     memory until the garbage is collected.
@@ -258,7 +258,7 @@ def at_hand(
         render = weakref.ref(context.caller_stack)
         ends = _tells_its_end(context._buffer_stack[0])
         reads = output[_READS] = RenderReads(
-            str(page), render, ends=ends, budget=budget
+            str(page), render, ends=ends, budget=call.budget
         )
     ahead: ReadAhead = reads.of(storage)
     return ahead
