@@ -144,7 +144,7 @@ def render_while(
 
 
 def _template(uri: str, args: dict[str, Any]) -> Template:
-    return Template(_PAGE.source, uri=uri, **args)  # noqa: S702  # no user's
+    return Template(_PAGE.source, uri=uri, **args)  # no user's
 
 
 def _render(

@@ -24,7 +24,6 @@ ordinary call that somebody made anyway.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 import weakref
@@ -33,6 +32,7 @@ from typing import Final
 
 from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.forks import ForkSafeLock
+from mako_cacheplug.seldom import Seldom
 
 __all__ = ["CircuitBreaker", "breaker_of"]
 
@@ -43,9 +43,6 @@ SLOW_SECONDS: Final = 0.05
 FIRST_REST_SECONDS: Final = 0.2
 LONGEST_REST_SECONDS: Final = 1.6
 JITTER: Final = 0.5
-
-SAID_FOR_SECONDS: Final = 60.0
-"""Failures that do not open it are said once in so long."""
 
 
 class CircuitBreaker:
@@ -85,7 +82,7 @@ class CircuitBreaker:
         self._is_probing = False
         self._rest = 0.0
         self._until = 0.0
-        self._said_at = -math.inf
+        self._seldom = Seldom(_log, clock)
         self._guard = ForkSafeLock()
 
     def is_refusing(self) -> bool:
@@ -117,24 +114,18 @@ class CircuitBreaker:
         if self.is_well:
             return
         with self._guard:
-            failures, error = self._failures, self._error
+            error = self._error
             was_open = self._is_open
             self._is_open = self._is_probing = False
             self._failures = 0
             self._error = None
             self._rest = 0.0
             self.is_well = True
-            now = self._clock()
-            says = not was_open and now - self._said_at >= SAID_FOR_SECONDS
-            if says:
-                self._said_at = now
         if was_open:
             _log.info("%s answers again", self.name)
-        elif says and failures:
-            _log.warning(
-                "%s failed and answers again (said once a minute): %s",
-                self.name,
-                error,
+        elif error is not None:
+            self._seldom.warn(
+                "%s failed and answers again: %s", self.name, error
             )
 
     def failed(self, error: BaseException, seconds: float = 0.0) -> None:

@@ -185,7 +185,7 @@ def test_failures_that_do_not_open_it_are_said_once_a_minute(
         assert len(caplog.records) == minute
         clock.advance(60)
     assert caplog.records[0].getMessage() == (
-        "it failed and answers again (said once a minute): away"
+        "it failed and answers again: away"
     )
 
 
