@@ -54,7 +54,7 @@ class Scale:
 
 
 TINY: Final = Scale("tiny", 0.0, 3, 1, 200, 20, 200, 6, 0.0)
-QUICK: Final = Scale("quick", 1.0, 5, 3, 5_000, 500, 20_000, 200)
+QUICK: Final = Scale("quick", 0.5, 5, 2, 5_000, 200, 20_000, 200)
 NORMAL: Final = Scale("normal", 10.0, 20, 20, 50_000, 10_000, 100_000, 1_000)
 FULL: Final = dataclasses.replace(NORMAL, name="full", stored_keys=1_000_000)
 
