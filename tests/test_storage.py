@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import re
+import sys
 import tracemalloc
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -521,17 +522,22 @@ def test_a_mutex_that_cannot_be_made_is_none(error: Exception) -> None:
 def test_of_many_threads_one_adds() -> None:
     """In this process, where no store elects."""
     storage = EntryTable(MemoryBackend(), RegionCounters("r"))
-    for number in range(50):
-        entries = [CacheEntry(str(n), 0.0) for n in range(8)]
-        added = in_threads(
-            [
-                functools.partial(storage.add, str(number), entry)
-                for entry in entries
-            ]
-        )
-        assert sorted(added) == [False] * 7 + [True]
-        found = storage.read(str(number))
-        assert found is entries[added.index(True)]
+
+    def add_all(name: str) -> list[bool]:
+        entry = CacheEntry(name, 0.0)
+        return [storage.add(str(key), entry) for key in range(2000)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        added = in_threads([functools.partial(add_all, n) for n in "abcd"])
+    finally:
+        sys.setswitchinterval(interval)
+    assert {sum(one) for one in zip(*added, strict=True)} == {1}
+    for key, one in enumerate(zip(*added, strict=True)):
+        found = storage.read(str(key))
+        assert found is not NO_VALUE
+        assert found.value == "abcd"[one.index(True)]
 
 
 def test_a_flood_of_unreadable_entries_is_no_flood_of_lines(
