@@ -28,8 +28,8 @@ from mako_cacheplug.write_behind import HoldingMutex
 
 if TYPE_CHECKING:
     from mako_cacheplug.ahead import ReadAhead
-    from mako_cacheplug.region import CacheRegion
-    from mako_cacheplug.region import Fragment
+    from mako_cacheplug.serving import Fragment
+    from mako_cacheplug.serving import ServingRegion
 
 __all__ = ["MissedCall"]
 
@@ -78,7 +78,7 @@ class MissedCall:
 
     def __init__(
         self,
-        region: CacheRegion,
+        region: ServingRegion,
         key: str,
         creator: Callable[[], object],
         call: CallOptions,

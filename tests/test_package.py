@@ -58,6 +58,7 @@ LAYERS = [
     {"labels"},
     {"nesting"},
     {"miss"},
+    {"serving"},
     {"region"},
     {"regions"},
     {"decorators"},
