@@ -272,10 +272,11 @@ class ReadAhead:
         if trusting and at_hand.course.checks:
             return False
         payloads = at_hand.payloads
+        used = at_hand.course.used
         for name, payload in gathered:
             if payloads.get(name) != payload:
                 return False
-        at_hand.course.used.update([name for name, _ in gathered])
+            used.add(name)
         return True
 
     def versions(
