@@ -20,7 +20,7 @@ help:
 	@echo "make demo    render the sample site on every store and compare"
 	@echo "make serve   the same site for a browser, on port $(PORT)"
 	@echo "make test    every distribution's tests, on real servers"
-	@echo "make soak    the campaigns among them, long: EXAMPLES=500"
+	@echo "make soak    the campaigns, hours long; writes SURVIVES.rst"
 	@echo "make lint types docs wheels    what else CI checks"
 	@echo "make bench   what it costs beside the other plugins, 10 minutes"
 	@echo "make bench-quick    the same in one; make results writes RESULTS.rst"
@@ -64,9 +64,10 @@ servers:
 test: servers $(VENV)/installed-test $(VENV)/installed-bench $(addsuffix /installed,$(MAKOS))
 	$(BIN)/python -m pytest $(TESTS)
 
-soak: servers $(VENV)/installed-test
+soak: servers $(VENV)/installed-test $(VENV)/installed-bench $(BEAKER)/installed
 	MAKO_CACHEPLUG_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_property.py
 	$(BIN)/python -m benchmarks.circles --rounds 6000
+	$(BIN)/python -m campaigns --long --peers --write SURVIVES.rst
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ crowd.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -184,11 +185,16 @@ def _render(
 
 
 def p99(renders: Iterable[Render]) -> float:
-    """Return the seconds that one render in a hundred takes longer than."""
+    """Return the seconds that one render in a hundred takes longer than.
+
+    Infinitely many where none has begun: all who could have been waiting.
+    """
     ordered = sorted(render.seconds for render in renders)
+    if not ordered:
+        return math.inf
     return ordered[len(ordered) * 99 // 100]
 
 
 def longest(renders: Iterable[Render]) -> float:
-    """Return the seconds of the longest one."""
-    return max(render.seconds for render in renders)
+    """Return the seconds of the longest one; as for :func:`p99`."""
+    return max((render.seconds for render in renders), default=math.inf)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Finding", "Scale"]
+__all__ = ["Campaign", "Finding", "Scale"]
 
 
 class Scale(enum.Enum):
@@ -44,3 +45,13 @@ class Finding(NamedTuple):
         return (self.most is None or self.value <= self.most) and (
             self.least is None or self.value >= self.least
         )
+
+
+class Campaign(NamedTuple):
+    """What one campaign has found, of all contenders."""
+
+    name: str
+    about: str
+    """What is done to whom, in the words of its module."""
+
+    findings: Sequence[Finding]

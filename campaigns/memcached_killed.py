@@ -6,12 +6,16 @@ connections meanwhile.
 
 from __future__ import annotations
 
+from typing import Final
+
 from campaigns.findings import Finding
 from campaigns.findings import Scale
 from campaigns.outage import watch
 from mako_cacheplug.testing.servers import MemcachedServer
 
-__all__ = ["run"]
+__all__ = ["CONTENDERS", "run"]
+
+CONTENDERS: Final = ("cacheplug", "dogpile.cache", "beaker")
 
 
 def run(contender: str, scale: Scale) -> list[Finding]:

@@ -6,12 +6,16 @@ open, new ones are accepted by the system, and nothing is answered.
 
 from __future__ import annotations
 
+from typing import Final
+
 from campaigns.findings import Finding
 from campaigns.findings import Scale
 from campaigns.outage import watch
 from mako_cacheplug.testing.servers import MemcachedServer
 
-__all__ = ["run"]
+__all__ = ["CONTENDERS", "run"]
+
+CONTENDERS: Final = ("cacheplug", "dogpile.cache", "beaker")
 
 EXCESS_SECONDS = 0.3
 SETTLED_SECONDS = 1.0

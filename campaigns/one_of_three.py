@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from typing import Final
 
 from campaigns.crowd import FRAGMENTS
 from campaigns.crowd import render_while
@@ -16,7 +17,9 @@ from campaigns.findings import Finding
 from campaigns.findings import Scale
 from mako_cacheplug.testing.servers import MemcachedServer
 
-__all__ = ["run"]
+__all__ = ["CONTENDERS", "run"]
+
+CONTENDERS: Final = ("cacheplug", "dogpile.cache", "beaker")
 
 SERVERS = 3
 SETTLED_SECONDS = 1.0

@@ -29,7 +29,9 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.testing.payloads import Canary
 from mako_cacheplug.testing.payloads import trapped
 
-__all__ = ["run"]
+__all__ = ["CONTENDERS", "run"]
+
+CONTENDERS: Final = ("cacheplug", "dogpile.cache", "beaker")
 
 _PAGE: Final = '<%def name="box()" cached="True">ours</%def>${box()}'
 _FOREIGN: Final = "theirs"
