@@ -41,8 +41,8 @@ def missed(found: Found) -> list[Finding]:
 
 
 def _value(value: float, unit: str) -> str:
-    if math.isinf(value):
-        return "never"
+    if not math.isfinite(value):
+        return "not measured" if math.isnan(value) else "never"
     shown = f"{value:,.0f}" if value == int(value) else number(value)
     return f"{shown} {unit}".rstrip()
 

@@ -112,6 +112,15 @@ def test_contenders_stand_beside_each_other() -> None:
     assert "- cacheplug, hits: of 100" in text
 
 
+def test_what_is_no_number_is_said_in_words() -> None:
+    never = Finding("beaker", "back", math.inf, "s")
+    unknown = Finding("beaker", "p99", math.nan, "x", most=1.5)
+    text = report.section(Campaign("one", "It.", [never, unknown]))
+    assert "never" in text
+    assert "not measured" in text
+    assert not unknown.is_met
+
+
 @pytest.mark.parametrize(("findings", "status"), [([GOOD], 0), ([BAD], 1)])
 def test_a_missed_goal_fails_the_run(
     findings: list[Finding],
