@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -221,8 +220,6 @@ def _ended_by_pylibmc(renders: int) -> Finding:
 
 def run(contender: str, scale: Scale) -> list[Finding]:
     """Return how many pages were wrong, or none."""
-    # Each fault would be a line.
-    logging.getLogger("mako_cacheplug").setLevel(logging.CRITICAL)
     tally = _Tally()
     ways = _ways(contender)
     for seed, way in enumerate(ways):

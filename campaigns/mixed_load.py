@@ -9,7 +9,6 @@ may grow.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import random
 import statistics
@@ -169,7 +168,6 @@ def _watch(
 
 def run(contender: str, scale: Scale) -> list[Finding]:
     """Return what has grown."""
-    logging.getLogger("mako_cacheplug").setLevel(logging.CRITICAL)
     seconds = SECONDS[scale]
     with (
         MemcachedServer("-m", "16") as server,

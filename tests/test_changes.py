@@ -58,6 +58,7 @@ def test_whatever_a_storage_changes_is_noted(backend: NullBackend) -> None:
     """Also what may not have worked, or may have."""
     storage = CodedStorage(backend, EntryCodec(), RegionCounters("r"))
     name = storage.name("k")
+    assert storage.read("k") is NO_VALUE
     actions = {
         "write": lambda: storage.write(
             "k", CacheEntry("", 0.0), 1.0, None, None
@@ -73,4 +74,3 @@ def test_whatever_a_storage_changes_is_noted(backend: NullBackend) -> None:
             assert isinstance(backend, _Refusing)
         _, names = changes_of(backend).since(place)
         assert names == (None if what == "clear" else [name]), what
-    assert storage.read("k") is NO_VALUE

@@ -77,7 +77,7 @@ class OverFiles(TieredHarness):
         self.clock: ManualClock = ManualClock()
 
     def make_far(self) -> FileBackend:
-        return FileBackend(self.root, clock=self.clock)
+        return FileBackend(self.root, max_value_bytes=2**23, clock=self.clock)
 
     def make_backend(self) -> TieredBackend:
         return TieredBackend(self.make_far(), staleness=60.0)
