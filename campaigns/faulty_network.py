@@ -167,7 +167,7 @@ def _reached(way: _Way, seed: int) -> Iterator[list[FaultyWire]]:
         for number in range(way.servers):
             server = stack.enter_context(MemcachedServer())
             wire = FaultyWire(server, seed + number, RATE, garbles=way.garbles)
-            wires.append(stack.enter_context(wire))
+            wires.append(stack.enter_context(contextlib.closing(wire)))
         yield wires
 
 

@@ -12,14 +12,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final
-from typing import TYPE_CHECKING
 
 from mako_cacheplug.testing.servers import Server
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["FaultyWire"]
 
@@ -196,14 +191,3 @@ class FaultyWire:
         for side in still_open:
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -38,6 +38,7 @@ LAYERS = [
         "lock",
         "events",
         "options",
+        "spellings",
         "codec",
         "copies",
         "keys",
