@@ -37,12 +37,12 @@ from mako_cacheplug_file import culling
 from mako_cacheplug_file import marks
 from mako_cacheplug_file import record
 from mako_cacheplug_file import stamps
-from mako_cacheplug_file.culling import File
 from mako_cacheplug_file.culling import Ledger
 from mako_cacheplug_file.folders import Folder
 from mako_cacheplug_file.folders import Folders
-from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import new_file
+from mako_cacheplug_file.folders import NO_FILE
+from mako_cacheplug_file.folders import READ
 from mako_cacheplug_file.folders import remove
 from mako_cacheplug_file.folders import SHARDS
 from mako_cacheplug_file.folders import write
@@ -50,6 +50,8 @@ from mako_cacheplug_file.locks import CULLING
 from mako_cacheplug_file.locks import FileMutex
 from mako_cacheplug_file.locks import slot_of
 from mako_cacheplug_file.stamps import Stamp
+from mako_cacheplug_file.sweeping import is_over
+from mako_cacheplug_file.sweeping import sweep
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,18 +62,6 @@ __all__ = ["FileBackend"]
 
 _LOCKS: Final = "mako_cacheplug.lock"
 _LEDGER: Final = "mako_cacheplug.usage"
-
-# Not blocking: something else than a file may stand in an entry's place.
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-
-_NO_FILE: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO})
-"""Errors of what is a link, a folder or a socket instead."""
-
-_LEFT_OVER: Final = 900.0
-"""Seconds after which a file that is being written has lost its writer."""
-
-_MARK_SECONDS: Final = 3600.0
-"""Seconds after which a mark has lost its creator."""
 
 
 def _encoded(key: str) -> bytes:
@@ -226,7 +216,7 @@ class FileBackend(CacheBackend):
         # Before the file is opened: see there.
         moment = stamps.moment() if stamped else 0
         try:
-            fd = os.open(name, _READ, dir_fd=folder.fd)
+            fd = os.open(name, READ, dir_fd=folder.fd)
             try:
                 status = os.fstat(fd) if stamped else None
                 name_bytes = _encoded(key)
@@ -247,7 +237,7 @@ class FileBackend(CacheBackend):
         except FileNotFoundError:
             return NO_VALUE
         except OSError as error:
-            if error.errno in _NO_FILE:
+            if error.errno in NO_FILE:
                 return NO_VALUE
             raise self._error("read", error) from error
         # An expired file stays: its successor may be about to replace it.
@@ -326,11 +316,16 @@ class FileBackend(CacheBackend):
                 # First: a creator can store before it, not after it.
                 marks.void(name, folder.fd)
                 size = _size(name, folder)
-                if remove(name, folder.fd):
-                    with Ledger(self._ledger) as ledger:
-                        ledger.add(shard, -size)
+                removed = remove(name, folder.fd)
             except FileNotFoundError:
                 return
+        if removed:
+            # It is gone, also where nothing can be noted, as on a full disk.
+            with (
+                contextlib.suppress(OSError),
+                Ledger(self._ledger) as ledger,
+            ):
+                ledger.add(shard, -size)
 
     def close(self) -> None:
         """Let go of open folders; a later use opens them again."""
@@ -348,24 +343,34 @@ class FileBackend(CacheBackend):
     def clear(self) -> None:
         """Remove every entry, also those that are being written.
 
-        :raises BackendError: if it is not certain that all are gone.
+        :raises BackendError: if it is not certain that all are gone; those
+            that could be removed are.
         """
         with self._boundary("clear"):
-            for shard in SHARDS:
-                # An entry that a creator stores before its mark is removed
-                # may not be in the first list, but it is in the second.
-                self._sweep(shard, lambda file, fd: not file.is_entry)
-                self._sweep(shard, lambda file, fd: True)
+            # An entry that a creator stores before its mark is removed may
+            # not be in the first list, but it is in the second.
+            sweep(
+                self._folders,
+                self._ledger,
+                lambda file, folder: not file.is_entry,
+                lambda file, folder: True,
+            )
 
     def prune(self) -> int:
         """Remove expired entries and what dead writers left; return how many.
 
         It opens every file: work for a cron job.
 
-        :raises BackendError: if the store could not be read.
+        :raises BackendError: if some of the store could not be read or
+            removed; the rest is done.
         """
         with self._boundary("prune"):
-            return sum(self._sweep(shard, self._is_over) for shard in SHARDS)
+            now = self._clock()
+            return sweep(
+                self._folders,
+                self._ledger,
+                lambda file, folder: is_over(file, folder, now),
+            )
 
     def usage(self) -> Usage:
         """Return what it holds now, counted file by file.
@@ -406,6 +411,8 @@ class FileBackend(CacheBackend):
         self, name: str, data: bytes, now: float, token: bytes | None
     ) -> bool:
         shard = name[:2]
+        # The age that counts is the clock's, finer than the kernel's.
+        mtime_ns = int(now * 1e9)
         folder = self._folders.make(shard)
         with Ledger(self._ledger) as ledger:
             if not ledger.read()[int(shard, 16)]:
@@ -413,11 +420,14 @@ class FileBackend(CacheBackend):
             if self.max_bytes is not None:
                 mutex = FileMutex(self._locks, CULLING, self.url)
                 culling.make_room(
-                    self._folders, ledger, mutex, self.max_bytes, len(data)
+                    self._folders,
+                    ledger,
+                    mutex,
+                    self.max_bytes,
+                    len(data),
+                    mtime_ns,
                 )
             before = _size(name, folder)
-            # The age that counts is the clock's, finer than the kernel's.
-            mtime_ns = int(now * 1e9)
             if token is None:
                 self._write(name, data, mtime_ns, folder)
             elif not marks.fill(name, folder.fd, token, data, mtime_ns):
@@ -446,42 +456,6 @@ class FileBackend(CacheBackend):
         with self._folders.listing(shard) as (names, fd):
             files = culling.files_in(names, shard, fd)
             return sum(file.size for file in files if file.is_entry)
-
-    def _sweep(self, shard: str, over: Callable[[File, int], bool]) -> int:
-        """Remove the files of a folder that are *over*; return how many."""
-        removed = 0
-        with self._folders.listing(shard) as (names, fd):
-            left = 0
-            for file in list(culling.files_in(names, shard, fd)):
-                if over(file, fd):
-                    removed += remove(file.name, fd)
-                elif file.is_entry:
-                    left += file.size
-        if removed:
-            with (
-                contextlib.suppress(FileNotFoundError),
-                Ledger(self._ledger) as ledger,
-            ):
-                ledger.put(shard, left)
-        return removed
-
-    def _is_over(self, file: File, folder: int) -> bool:
-        if not file.is_entry:
-            age = self._clock() - file.mtime_ns / 1e9
-            is_mark = file.name.startswith(MARK)
-            return age > (_MARK_SECONDS if is_mark else _LEFT_OVER)
-        try:
-            fd = os.open(file.name, _READ, dir_fd=folder)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if error.errno in _NO_FILE:
-                return True
-            raise
-        try:
-            return self._clock() >= record.expiry(fd)
-        finally:
-            os.close(fd)
 
     def _discard(self, name: str, folder: Folder, fd: int) -> None:
         """Remove the unreadable file *fd*, unless a new one took its place."""

@@ -18,6 +18,7 @@ would need a write at every read.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from typing import NamedTuple
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_file.folders import Folders
 from mako_cacheplug_file.folders import MARK
+from mako_cacheplug_file.folders import open_plain
 from mako_cacheplug_file.folders import remove
 from mako_cacheplug_file.folders import SHARDS
 from mako_cacheplug_file.folders import TEMPORARY
@@ -35,7 +37,13 @@ from mako_cacheplug_file.locks import FileMutex
 __all__ = ["File", "Ledger", "files_in", "make_room"]
 
 _NAME_LENGTH: Final = 32
-_OTHERS: Final = (TEMPORARY, MARK)
+_OWN: Final = re.compile(
+    rf"(?:{MARK})?[0-9a-f]{{32}}|{TEMPORARY}[0-9a-f]{{16}}-[0-9]+"
+)
+"""Names of entries, of marks, and of files that are being written."""
+
+_AHEAD_NS: Final = 60 * 10**9
+"""How much younger than now a file can be without a clock that was wrong."""
 
 _FEW: Final = 512
 """Entries that are seen, where there are so many, before one is removed."""
@@ -67,8 +75,8 @@ def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:
     :raises OSError: if they cannot be looked at.
     """
     for name in names:
-        if len(name) != _NAME_LENGTH and not name.startswith(_OTHERS):
-            continue
+        if not _OWN.fullmatch(name):
+            continue  # Somebody else's.
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -88,11 +96,7 @@ class Ledger:
     """
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(
-            path,
-            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-        )
+        self._fd = open_plain(path)
 
     def __enter__(self) -> Ledger:
         return self
@@ -134,6 +138,7 @@ def make_room(
     mutex: FileMutex,
     max_bytes: int,
     size: int,
+    now_ns: int,
 ) -> None:
     """See to it that *size* more bytes fit, if they do not.
 
@@ -141,6 +146,7 @@ def make_room(
     the bound.
 
     :param mutex: the right to make room, not acquired.
+    :param now_ns: nanoseconds since 1970.
     :raises BackendError: if there is no room and this process cannot make
         it.
     :raises OSError: if a folder cannot be read or a file not removed.
@@ -152,7 +158,8 @@ def make_room(
         try:
             # A little more than is needed, or every write would list files.
             slack = max(min(max_bytes // 32, 2**20), max_bytes // 1024)
-            _cull(folders, ledger, max(max_bytes - size - slack, 0))
+            goal = max(max_bytes - size - slack, 0)
+            _cull(folders, ledger, goal, now_ns)
         finally:
             mutex.release()
     elif total + size > max_bytes + max_bytes // 10:
@@ -161,8 +168,13 @@ def make_room(
         )
 
 
-def _cull(folders: Folders, ledger: Ledger, goal: int) -> None:
-    """Remove the oldest entries until *goal* bytes are left."""
+def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
+    """Remove the oldest entries until *goal* bytes are left.
+
+    Those of the future first: since the clock was set back, all that is
+    stored would be older, and leave at once.
+    """
+    latest = now_ns + _AHEAD_NS
     cells = dict(zip(SHARDS, ledger.read(), strict=True))
     begin = ledger.turn()
     # The seemingly empty ones too: they may be not counted yet.
@@ -185,7 +197,7 @@ def _cull(folders: Folders, ledger: Ledger, goal: int) -> None:
             seen += found
         if not seen and taken == len(turn):
             break  # Nothing is there: the figures are right by now.
-        seen.sort()
+        seen.sort(key=lambda file: (file.mtime_ns <= latest, file))
         if taken < len(turn):
             del seen[len(seen) // 4 + 1 :]
         _remove_until(folders, ledger, cells, seen, goal)

@@ -9,8 +9,10 @@ found as quickly among many thousands.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
+import stat
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -19,12 +21,16 @@ from mako_cacheplug_file import stamps
 
 __all__ = [
     "MARK",
+    "NO_FILE",
+    "READ",
     "SHARDS",
     "TEMPORARY",
     "Folder",
     "Folders",
+    "is_plain",
     "make_folder",
     "new_file",
+    "open_plain",
     "remove",
     "write",
 ]
@@ -52,6 +58,17 @@ _NEW: Final = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 )
 
+# Not blocking: something else than a file may stand in its place.
+READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OWN: Final = (
+    os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+)
+
+NO_FILE: Final = frozenset(
+    {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EAGAIN}
+)
+"""Errors of what is a link, a folder, a socket or a pipe instead."""
+
 _attempts: Final = itertools.count()
 
 
@@ -70,6 +87,36 @@ def make_folder(path: str) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise
+
+
+def is_plain(fd: int) -> bool:
+    """Tell whether an open file is one, and has no second name elsewhere.
+
+    What is written into a file with two names is written into a file that
+    somebody else may have linked here from where it matters.
+    """
+    status = os.fstat(fd)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1
+
+
+def open_plain(path: str) -> int:
+    """Return a descriptor of a file that is written in place.
+
+    A link, a pipe and the like give way to a new file.
+
+    :raises OSError: if it cannot be opened or made.
+    """
+    try:
+        fd = os.open(path, _OWN, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    else:
+        if is_plain(fd):
+            return fd
+        os.close(fd)
+    os.unlink(path)
+    return os.open(path, _OWN | os.O_EXCL, 0o600)
 
 
 def remove(name: str, folder: int) -> bool:

@@ -20,10 +20,13 @@ is there whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from typing import Final
 
+from mako_cacheplug_file.folders import is_plain
 from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import new_file
 from mako_cacheplug_file.folders import remove
@@ -98,6 +101,10 @@ def fill(
     except FileNotFoundError:
         return False
     try:
+        if not is_plain(fd):
+            # Also a mark whose maker was killed before it was done.
+            remove(mark, folder)
+            return False
         if not _lock(fd) or os.read(fd, _TOKEN + 1) != token or not token:
             return False
         os.lseek(fd, 0, os.SEEK_SET)
@@ -123,7 +130,17 @@ def _read(mark: str, folder: int) -> bytes | None:
         fd = os.open(mark, _OPEN, dir_fd=folder)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno == errno.EISDIR:
+            return _NO_CLAIM  # It is not ours to remove.
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        remove(mark, folder)
+        return None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            remove(mark, folder)
+            return None
         token = os.read(fd, _TOKEN + 1)
         if len(token) == _TOKEN:
             return token

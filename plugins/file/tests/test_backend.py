@@ -264,7 +264,7 @@ def test_prune_removes_the_expired_and_the_left_over(
         backend.set(str(number), b"v", 10.0 if number % 2 else 1000.0)
     backend.set("always", b"v", None)
     folder = entries(root)[0].parent
-    for name in ("new-1", "new-2"):
+    for name in (f"new-{16 * '0'}-1", f"new-{16 * 'f'}-22"):
         (folder / name).write_bytes(b"half")
         os.utime(folder / name, (clock.now, clock.now))
     (folder / "README").write_bytes(b"not the store's")
@@ -286,7 +286,7 @@ def test_clear_removes_all_entries_and_nothing_else(
     for number in range(50):
         backend.set(str(number), b"v", None)
     folder = entries(root)[0].parent
-    (folder / "new-1").write_bytes(b"half")
+    (folder / f"new-{16 * 'f'}-1").write_bytes(b"half")
     (folder / "README").write_bytes(b"not the store's")
     mutex = backend.mutex("k", 1.0)
     assert mutex.acquire()

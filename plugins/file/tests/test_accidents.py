@@ -1,0 +1,344 @@
+"""The disk, the clock and the power: what is left works, or is a miss."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import itertools
+import os
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from typing import Protocol
+
+import pytest
+from mako_cacheplug_file import FileBackend
+from mako_cacheplug_file import record
+
+from mako_cacheplug import BackendError
+from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.testing.running import Child
+from mako_cacheplug.testing.running import children
+
+
+class Clock(Protocol):
+    """What the fixture gives: seconds that pass when told to."""
+
+    now: float
+
+    def __call__(self) -> float: ...
+
+
+NOBODY = 65534
+YEAR = 365 * 86400.0
+
+
+def in_a_child(function: Callable[[], Any]) -> Any:
+    with children(function) as (child,):
+        return child.result()
+
+
+def nothing_more_can_be_written() -> None:
+    """As a full disk, but for the name of the error; no privilege needed."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_what_is_removed_from_a_full_disk_is_removed(root: Path) -> None:
+    """An invalidation that reached the store says so."""
+
+    def remove() -> bool:
+        backend = FileBackend(root)
+        nothing_more_can_be_written()
+        with pytest.raises(BackendError):
+            backend.set("k", b"new", None)
+        assert backend.get("k") == b"v"
+        backend.delete("k")
+        assert backend.get("k") is NO_VALUE
+        assert backend.prune() == 1
+        backend.clear()
+        return backend.usage() == (0, 0)
+
+    backend = FileBackend(root)
+    for key in ("k", "other"):
+        backend.set(key, b"v", None)
+    backend.set("over", b"v", -1.0)
+    assert in_a_child(remove)
+    backend.set("k", b"v", None)
+    assert backend.get("k") == b"v"
+
+
+def test_a_full_disk_leaves_nothing_half_written(root: Path) -> None:
+    def write() -> int:
+        backend = FileBackend(root)
+        backend.set("k", b"v", None)
+        claim = backend.claim("claimed")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        for key in ("k", "another"):
+            with pytest.raises(BackendError):
+                backend.set(key, bytes(10_000), None)
+        with pytest.raises(BackendError):
+            backend.check_and_set("claimed", bytes(10_000), None, claim)
+        assert backend.get("k") == b"v"
+        return sum(1 for path in root.glob("??/*"))
+
+    assert in_a_child(write) == 1
+
+
+def test_without_descriptors_it_fails_and_then_works(root: Path) -> None:
+    def use() -> bool:
+        backend = FileBackend(root)
+        backend.set("k", b"v", None)
+        backend.close()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_now = len(os.listdir("/proc/self/fd"))
+        # What lies below the highest is free, too: take it.
+        taken = [os.open("/", os.O_RDONLY) for _ in range(open_now)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, limits[1]))
+        for failing in (
+            lambda: backend.get("k"),
+            lambda: backend.get_if_changed("k", None),
+            lambda: backend.set("k", b"new", None),
+            lambda: backend.claim("k"),
+            lambda: backend.delete("k"),
+            backend.mutex("k", 1.0).acquire,
+            backend.clear,
+            backend.prune,
+        ):
+            with pytest.raises(BackendError):
+                failing()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        return backend.get("k") == b"v"
+
+    assert in_a_child(use)
+
+
+def test_what_may_not_be_touched_stops_nothing_else() -> None:
+    """A folder whose permissions were taken away, between others."""
+
+    def use() -> tuple[int, int]:
+        if os.geteuid() == 0:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        backend = FileBackend(root)
+        for number in range(60):
+            backend.set(str(number), b"v", -1.0)
+        closed = sorted(root.glob("??"))[1]
+        inside = len(os.listdir(closed))
+        closed.chmod(0)
+        backend.close()
+        with pytest.raises(BackendError):
+            backend.prune()
+        closed.chmod(0o700)
+        left = sum(1 for path in root.glob("??/*"))
+        # Read-only: it is read, and nothing can be stored or removed.
+        backend.set("k", b"v", None)
+        (entry,) = (p for p in root.glob("??/*") if p.parent != closed)
+        for path in (entry.parent, root):
+            path.chmod(0o500)
+        assert backend.get("k") == b"v"
+        for failing in (
+            lambda: backend.set("k", b"new", None),
+            lambda: backend.delete("k"),
+            lambda: backend.claim("k"),
+            backend.clear,
+        ):
+            with pytest.raises(BackendError):
+                failing()
+        assert backend.get("k") == b"v"
+        for path in (root, entry.parent):
+            path.chmod(0o700)
+        return inside, left
+
+    # pytest's own folders are for their owner alone.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # for nobody, too
+        root = Path(folder, "store")
+        inside, left = in_a_child(use)
+    assert left == inside > 0
+
+
+def test_files_of_the_future_leave_first(root: Path, clock: Clock) -> None:
+    """The clock was years ahead, then set right, and the store is full."""
+    backend = FileBackend(root, max_bytes=20_000, clock=clock)
+    clock.now += 10 * YEAR
+    for number in range(100):
+        backend.set(f"old {number}", bytes(400), None)
+    clock.now -= 10 * YEAR
+    for number in range(20):
+        backend.set(f"new {number}", bytes(400), None)
+        clock.now += 1.0
+    for number in range(20):
+        assert backend.get(f"new {number}") == bytes(400)
+
+
+def test_left_overs_of_the_future_are_pruned(
+    backend: FileBackend, root: Path, clock: Clock
+) -> None:
+    clock.now += 10 * YEAR
+    backend.claim("k")
+    (mark,) = root.glob("??/*")
+    new = mark.with_name(f"new-{16 * 'a'}-1")
+    new.write_bytes(b"half")
+    for path in (mark, new):
+        os.utime(path, (clock.now, clock.now))
+    assert backend.prune() == 0
+    clock.now -= 10 * YEAR
+    assert backend.prune() == 2
+
+
+def test_a_clock_that_is_set_back_and_forth_shows_nothing_older(
+    backend: FileBackend, clock: Clock
+) -> None:
+    stamp: object = None
+    for step, jump in enumerate((YEAR, -2 * YEAR, 3600.0, -0.001, YEAR)):
+        clock.now += jump
+        value = b"%d" % step
+        backend.set("k", value, 10.0)
+        found = backend.get_if_changed("k", stamp)
+        assert isinstance(found, tuple)
+        assert found[0] == value
+        stamp = found[1]
+        clock.now += 10.0
+        assert backend.get_if_changed("k", stamp) is NO_VALUE
+
+
+def test_another_versions_entry_is_a_miss_both_ways(
+    backend: FileBackend, root: Path
+) -> None:
+    """Both run at once while a site is being renewed."""
+
+    def newer(store: Callable[[FileBackend], object]) -> object:
+        record._MAGIC = b"MCF\x02"  # type: ignore[misc]  # a process of its own
+        return store(FileBackend(root))
+
+    for _ in range(2):
+        backend.set("k", b"of the older", None)
+        in_a_child(lambda: newer(lambda store: store.set("new", b"v", None)))
+        assert in_a_child(
+            lambda: newer(lambda store: store.get("k") is NO_VALUE)
+        )
+        assert backend.get("new") is NO_VALUE
+        assert backend.get("k") is NO_VALUE
+        in_a_child(lambda: newer(lambda store: store.set("k", b"newer", None)))
+        assert backend.get("k") is NO_VALUE
+        claim = backend.claim("k")
+        in_a_child(lambda: newer(lambda store: store.claim("k")))
+        assert backend.check_and_set("k", b"back", None, claim)
+        assert backend.get("k") == b"back"
+
+
+CHANGING = {
+    os: (
+        *("open", "write", "pwrite", "utime"),
+        *("mkdir", "unlink", "rename", "link"),
+    ),
+    fcntl: ("flock", "lockf"),
+}
+"""A call that changes nothing leaves what the next one that does finds."""
+
+
+def killed_before_call(
+    number: int, half_done: bool, function: Callable[[], object]
+) -> None:
+    """Run *function*, and die by SIGKILL before its n-th change of the disk.
+
+    :param half_done: that call, if it writes, writes half before.
+    """
+    count = 0
+
+    def counted(module: ModuleType, name: str) -> Callable[..., Any]:
+        real = getattr(module, name)
+
+        @functools.wraps(real)
+        def call(*args: Any, **given: Any) -> Any:
+            nonlocal count
+            count += name != "open" or bool(args[1] & os.O_CREAT)
+            if count == number:
+                if half_done and name in ("write", "pwrite"):
+                    fd, data, *place = args
+                    real(fd, data[: len(data) // 2], *place)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **given)
+
+        return call
+
+    for module, names in CHANGING.items():
+        for name in names:
+            setattr(module, name, counted(module, name))
+    function()
+
+
+def is_killed(function: Callable[[], object]) -> bool:
+    """Tell whether a child that runs it dies; it must not fail otherwise."""
+    child = Child(function)
+    try:
+        child.result()
+    except AssertionError as error:
+        assert "died" in str(error)
+        return True
+    finally:
+        child.close()
+    return False
+
+
+def steps() -> dict[str, Callable[[FileBackend], object]]:
+    """Return what a process can be doing when the power fails."""
+    return {
+        "set": lambda store: store.set("k", b"new" * 999, None),
+        "create": lambda store: store.check_and_set(
+            "k", b"new" * 999, None, store.claim("k")
+        ),
+        "create under the lock": lambda store: (
+            store.mutex("k", 9.0).acquire()
+            and store.check_and_set("k", b"new" * 999, None, store.claim("k"))
+        ),
+        "set where room is made": lambda store: FileBackend(
+            store.root, max_bytes=4000
+        ).set("k", b"new" * 999, None),
+        "delete": lambda store: store.delete("k"),
+    }
+
+
+@pytest.mark.parametrize("what", steps())
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "over an old"])
+@pytest.mark.parametrize("half_done", [False, True], ids=["", "half"])
+def test_killed_before_any_call_of_the_system(
+    root: Path, what: str, is_new: bool, half_done: bool
+) -> None:
+    """Readers are right, nobody waits, and what is left over is pruned."""
+    old, new = b"old" * 999, b"new" * 999
+    step = steps()[what]
+    for number in itertools.count(1):
+        shutil.rmtree(root, ignore_errors=True)
+        backend = FileBackend(root)
+        if not is_new:
+            backend.set("k", old, None)
+        backend.set("other", b"other", None)
+        run = functools.partial(step, FileBackend(root))
+        killed = is_killed(
+            functools.partial(killed_before_call, number, half_done, run)
+        )
+        assert backend.get("k") in (NO_VALUE, old, new)
+        if what != "set where room is made":
+            assert backend.get("other") == b"other"
+        mutex = backend.mutex("k", 9.0)
+        assert mutex.acquire(), "the dead one holds the lock"
+        assert mutex.release()
+        # At the latest the second creator's value is stored.
+        for value in (b"first", b"second"):
+            backend.check_and_set("k", value, None, backend.claim("k"))
+        assert backend.get("k") in (b"first", b"second")
+        FileBackend(root, clock=lambda: time.time() + 7200.0).prune()
+        left = [path.name for path in root.glob("??/*")]
+        assert all(len(name) == 32 for name in left), left
+        if not killed:
+            break
+    assert number > 2 or (is_new and what == "delete")
