@@ -295,9 +295,12 @@ class CodedStorage(EntryStorage):
         """Give back *mutexes*, all from :meth:`mutex`.  Does not raise."""
         backend = self.backend
         if len(mutexes) > 1 and isinstance(backend, SupportsReleaseMany):
-            own = [m.own for m in mutexes if isinstance(m, _QuietMutex)]
+            quiet = [m for m in mutexes if isinstance(m, _QuietMutex)]
+            own = [mutex.own for mutex in quiet]
+            is_held = any(mutex.is_held for mutex in quiet)
+            ask = self.insist if is_held else self.ask
             with contextlib.suppress(BackendError):
-                self.ask(backend.release_many, own)
+                ask(backend.release_many, own)
         else:
             for mutex in mutexes:
                 mutex.release()
@@ -407,17 +410,24 @@ class _QuietMutex:
 
     def __init__(self, mutex: CacheMutex, storage: EntryStorage):
         self.own = mutex
+        self.is_held = False
+        """Whether the store has given it."""
         self._ask = storage.ask
+        self._insist = storage.insist
 
     def acquire(self) -> bool:
         try:
-            return self._ask(lambda: self.own.acquire())
+            self.is_held = self._ask(lambda: self.own.acquire())
         except BackendError:
             return True
+        return self.is_held
 
     def release(self) -> bool:
+        # What is held is given back also to a store that failed since: a lock
+        # without a lease would be held for as long as this process lives.
+        ask = self._insist if self.is_held else self._ask
         try:
-            return self._ask(lambda: self.own.release())
+            return ask(lambda: self.own.release())
         except BackendError:
             return False
 

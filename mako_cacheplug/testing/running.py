@@ -7,7 +7,10 @@ children are killed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
+import os
+import struct
 import threading
 import time
 import traceback
@@ -25,6 +28,7 @@ __all__ = [
     "Child",
     "children",
     "fork_context",
+    "give_up_privileges",
     "in_threads",
     "within",
 ]
@@ -128,6 +132,24 @@ def _run(sender: Connection, function: Callable[[], Any]) -> None:
         outcome = (True, traceback.format_exc())
     sender.send(outcome)
     sender.close()
+
+
+def give_up_privileges() -> None:
+    """Let permissions count in this process also if it is root's.
+
+    root stays the owner of what is root's, without the capabilities to which
+    nothing is forbidden; see ``capabilities(7)``.
+
+    :raises OSError: if the kernel refuses.
+    """
+    if os.geteuid():
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    version, this_process = 0x20080522, 0
+    header = struct.pack("=Ii", version, this_process)
+    if libc.capset(header, bytes(24)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 @contextlib.contextmanager

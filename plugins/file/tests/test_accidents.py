@@ -9,7 +9,6 @@ import os
 import resource
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,16 @@ from typing import Protocol
 
 import pytest
 from mako_cacheplug_file import FileBackend
+from mako_cacheplug_file import locks
 from mako_cacheplug_file import record
 
 from mako_cacheplug import BackendError
+from mako_cacheplug import CacheRegion
 from mako_cacheplug.api import NO_VALUE
+from mako_cacheplug.breaker import breaker_of
 from mako_cacheplug.testing.running import Child
 from mako_cacheplug.testing.running import children
+from mako_cacheplug.testing.running import give_up_privileges
 
 
 class Clock(Protocol):
@@ -35,7 +38,6 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
-NOBODY = 65534
 YEAR = 365 * 86400.0
 
 
@@ -120,13 +122,11 @@ def test_without_descriptors_it_fails_and_then_works(root: Path) -> None:
     assert in_a_child(use)
 
 
-def test_what_may_not_be_touched_stops_nothing_else() -> None:
+def test_what_may_not_be_touched_stops_nothing_else(root: Path) -> None:
     """A folder whose permissions were taken away, between others."""
 
     def use() -> tuple[int, int]:
-        if os.geteuid() == 0:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+        give_up_privileges()
         backend = FileBackend(root)
         for number in range(60):
             backend.set(str(number), b"v", -1.0)
@@ -157,12 +157,24 @@ def test_what_may_not_be_touched_stops_nothing_else() -> None:
             path.chmod(0o700)
         return inside, left
 
-    # pytest's own folders are for their owner alone.
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)  # for nobody, too
-        root = Path(folder, "store")
-        inside, left = in_a_child(use)
+    inside, left = in_a_child(use)
     assert left == inside > 0
+
+
+def test_the_lock_of_a_store_that_failed_meanwhile_is_given_back(
+    backend: FileBackend,
+) -> None:
+    """It has no lease: others would wait as long as this process lives."""
+    region = CacheRegion(backend)
+    breaker = breaker_of(backend)
+
+    def create() -> str:
+        breaker.failed(BackendError("the disk is away"), seconds=1.0)
+        assert breaker.is_refusing()
+        return "v"
+
+    assert region.get_or_create("k", create) == "v"
+    assert locks._files == {}
 
 
 def test_files_of_the_future_leave_first(root: Path, clock: Clock) -> None:
