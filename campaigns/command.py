@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_const",
         const=Scale.LONG,
         default=Scale.SHORT,
-        help="as the goals want it: about two hours",
+        help="as the goals want it: hours",
     )
     parser.add_argument(
         "--peers",

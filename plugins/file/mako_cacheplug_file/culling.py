@@ -149,7 +149,7 @@ def make_room(
     :param now_ns: nanoseconds since 1970.
     :raises BackendError: if there is no room and this process cannot make
         it.
-    :raises OSError: if a folder cannot be read or a file not removed.
+    :raises OSError: if no folder can be read, or no file be removed.
     """
     total = sum(ledger.read())
     if total + size <= max_bytes:
@@ -172,25 +172,42 @@ def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
     """Remove the oldest entries until *goal* bytes are left.
 
     Those of the future first: since the clock was set back, all that is
-    stored would be older, and leave at once.
+    stored would be older, and leave at once.  A folder that cannot be read,
+    or from which nothing can be removed, is left out: the others make room.
+
+    :raises OSError: if that is so of all of them.
     """
     latest = now_ns + _AHEAD_NS
     cells = dict(zip(SHARDS, ledger.read(), strict=True))
     begin = ledger.turn()
     # The seemingly empty ones too: they may be not counted yet.
-    turn = SHARDS[begin:] + SHARDS[:begin]
+    turn = [*SHARDS[begin:], *SHARDS[:begin]]
     waiting: list[str] = []
+
+    def leave_out(shard: str, error: OSError) -> None:
+        turn.remove(shard)
+        if not turn:
+            raise error
+        cells[shard] = 0
+        # Counted again when something is written to it.
+        ledger.put(shard, 0)
+
     while sum(cells.values()) > goal:
         if not waiting:
-            waiting = list(turn[::-1])
+            waiting = turn[::-1]
         taken = 0
         seen: list[File] = []
         while waiting and len(seen) < _FEW:
             shard = waiting.pop()
-            taken += 1
             noted = ledger.read()[_NUMBER[shard]]
-            with folders.listing(shard) as (names, fd):
-                found = [f for f in files_in(names, shard, fd) if f.is_entry]
+            try:
+                with folders.listing(shard) as (names, fd):
+                    files = files_in(names, shard, fd)
+                    found = [file for file in files if file.is_entry]
+            except OSError as error:
+                leave_out(shard, error)
+                continue
+            taken += 1
             cells[shard] = sum(file.size for file in found)
             # Not put: what others write meanwhile would be forgotten.
             ledger.add(shard, cells[shard] - noted)
@@ -200,7 +217,9 @@ def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
         seen.sort(key=lambda file: (file.mtime_ns <= latest, file))
         if taken < len(turn):
             del seen[len(seen) // 4 + 1 :]
-        _remove_until(folders, ledger, cells, seen, goal)
+        refused = _remove_until(folders, ledger, cells, seen, goal)
+        for shard, why in refused.items():
+            leave_out(shard, why)
     if waiting:
         ledger.take_turn(waiting[-1])
 
@@ -211,15 +230,22 @@ def _remove_until(
     cells: dict[str, int],
     files: list[File],
     goal: int,
-) -> None:
+) -> dict[str, OSError]:
+    """Return the folders from which something could not be removed."""
     total = sum(cells.values())
     removed: dict[str, int] = {}
+    refused: dict[str, OSError] = {}
     for file in files:
         if total <= goal:
             break
-        remove(file.name, folders.kept(file.shard).fd)
+        try:
+            remove(file.name, folders.kept(file.shard).fd)
+        except OSError as error:
+            refused[file.shard] = error
+            continue
         total -= file.size
         removed[file.shard] = removed.get(file.shard, 0) + file.size
     for shard, size in removed.items():
         cells[shard] -= size
         ledger.add(shard, -size)
+    return refused

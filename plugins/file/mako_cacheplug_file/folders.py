@@ -109,14 +109,27 @@ def open_plain(path: str) -> int:
     try:
         fd = os.open(path, _OWN, 0o600)
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        # A link, a socket, a folder.
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise
     else:
         if is_plain(fd):
             return fd
         os.close(fd)
-    os.unlink(path)
+    make_way(path)
     return os.open(path, _OWN | os.O_EXCL, 0o600)
+
+
+def make_way(path: str) -> None:
+    """Remove what stands where a file of the store belongs.
+
+    :raises OSError: if it cannot be removed, as a folder that is not empty:
+        what is in it is not the store's.
+    """
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
 
 
 def remove(name: str, folder: int) -> bool:

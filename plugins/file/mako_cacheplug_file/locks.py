@@ -24,6 +24,7 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 import struct
 import sys
 import threading
@@ -31,6 +32,7 @@ from typing import Final
 
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_file.folders import make_folder
+from mako_cacheplug_file.folders import make_way
 
 __all__ = ["CULLING", "FileMutex", "slot_of"]
 
@@ -109,7 +111,12 @@ def _open(path: str, create: bool) -> _LockFile:
     try:
         # Looked at before it is opened: an extra descriptor of a file in
         # use could not be closed again.
-        file = _files.get(_identity(os.lstat(path)))
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            # A link, a pipe, another file's second name: to close that would
+            # drop what this process has locked of it.
+            make_way(path)
+        file = _files.get(_identity(status))
     except FileNotFoundError:
         if not create:
             raise

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
+import stat
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,10 @@ def unix_socket(place: Path, outside: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"/proc/self/fd/{folder}/{place.name}")
     os.close(folder)
+
+
+def folder(place: Path, outside: Path) -> None:
+    place.mkdir()
 
 
 THINGS = [link, second_name, dangling_link, pipe, unix_socket]
@@ -123,7 +129,7 @@ def test_a_pipe_that_somebody_writes_to_is_waited_for_by_nobody(
         assert backend.prune() == 1
 
 
-@pytest.mark.parametrize("plant", [link, second_name, dangling_link, pipe])
+@pytest.mark.parametrize("plant", [*THINGS, folder])
 def test_in_the_ledgers_place_it_gives_way(
     backend: FileBackend, root: Path, outside: Path, plant: Plant
 ) -> None:
@@ -136,6 +142,47 @@ def test_in_the_ledgers_place_it_gives_way(
     assert ledger.is_file()
     assert not ledger.is_symlink()
     assert ledger.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("plant", [*THINGS, folder])
+def test_in_the_lock_files_place_it_gives_way(
+    backend: FileBackend, root: Path, outside: Path, plant: Plant
+) -> None:
+    root.mkdir(exist_ok=True)
+    place = root / "mako_cacheplug.lock"
+    place.unlink(missing_ok=True)
+    plant(place, outside)
+    mutex = backend.mutex("k", 30.0)
+    assert mutex.acquire()
+    assert not backend.mutex("k", 30.0).acquire()
+    assert mutex.release()
+    status = place.lstat()
+    assert stat.S_ISREG(status.st_mode)
+    assert status.st_nlink == 1
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_folder_that_is_none_does_not_keep_the_others_from_making_room(
+    root: Path, tmp_path: Path, what: str
+) -> None:
+    backend = FileBackend(str(root), max_bytes=20_000)
+    for number in range(20):
+        backend.set(f"k{number}", b"x" * 400, None)
+    shard = next(path for path in root.glob("??") if path.is_dir())
+    shutil.rmtree(shard)
+    if what == "file":
+        shard.write_text("somebody's")
+    else:
+        shard.symlink_to(tmp_path)
+    failed = 0
+    for number in range(300):
+        try:
+            backend.set(f"n{number}", b"x" * 400, None)
+        except BackendError:  # Its place is taken.
+            failed += 1
+    assert failed < 10
+    held = sum(p.stat().st_size for p in root.glob("??/*") if p.is_file())
+    assert held <= 22_000
 
 
 def test_a_copy_of_the_store_by_hard_links_stays_as_it_was(

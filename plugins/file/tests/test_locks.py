@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from mako_cacheplug_file import FileBackend
-
-from mako_cacheplug import BackendError
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -281,15 +278,3 @@ def test_a_removed_root_is_made_again(
     assert mutex.release()
     assert other.release()
     assert descriptors(root) == []
-
-
-def test_a_lock_file_that_is_a_link_is_refused(
-    backend: FileBackend, root: Path, tmp_path: Path
-) -> None:
-    root.mkdir()
-    outside = tmp_path / "outside"
-    (root / "mako_cacheplug.lock").symlink_to(outside)
-    mutex = backend.mutex("k", 30.0)
-    with pytest.raises(BackendError, match="could not lock"):
-        mutex.acquire()
-    assert not outside.exists()
