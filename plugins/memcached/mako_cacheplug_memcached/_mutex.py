@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Final
 
+from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_memcached._server import Server
 from mako_cacheplug_memcached._wire import EXPIRED
 from mako_cacheplug_memcached._wire import expiry_time
@@ -23,6 +24,19 @@ is changed in one process after the other."""
 
 _MOMENT: Final = 1.0
 """Seconds: a lease that lasts for longer does not end between two trips."""
+
+_MOST_FORSAKEN: Final = 4096
+
+_forsaken: Final[dict[bytes, None]] = {}
+"""Items of this process that may be on a server still, though nobody holds
+them: the answer to an ``add`` was lost, or what was to remove one."""
+
+
+def _forsake(item: bytes) -> None:
+    """Note that this process's *item* holds nothing any more."""
+    if len(_forsaken) >= _MOST_FORSAKEN:
+        _forsaken.clear()
+    _forsaken[item] = None
 
 
 class MemcachedMutex:
@@ -68,8 +82,12 @@ class MemcachedMutex:
             secrets.token_hex(16).encode("ascii"),
             self._clock() + self._lease,
         )
-        if self._add() or self._take_over():
-            return True
+        try:
+            if self._add() or self._take_over():
+                return True
+        except BackendError:
+            _forsake(self._ours)
+            raise
         self._ours = b""
         return False
 
@@ -83,13 +101,17 @@ class MemcachedMutex:
         ours, self._ours = self._ours, b""
         if not ours or self._process != os.getpid():
             return False
-        found = self.server.call(lambda c: c.gets(self.key))
-        if found is None or found[0] != ours:
-            return False
-        unique = found[1]
-        return self.server.call(
-            lambda c: c.cas(self.key, b"", unique, EXPIRED)
-        )
+        try:
+            found = self.server.call(lambda c: c.gets(self.key))
+            if found is None or found[0] != ours:
+                return False
+            unique = found[1]
+            return self.server.call(
+                lambda c: c.cas(self.key, b"", unique, EXPIRED)
+            )
+        except BackendError:
+            _forsake(ours)
+            raise
 
     def holder(self) -> str | None:
         """Return the token of who holds it now, or ``None``.
@@ -121,8 +143,11 @@ class MemcachedMutex:
         """Tell whether a lease has ended; one that cannot be read has.
 
         Nor is one believed that ends so late that nobody can have taken it:
-        whoever can write to the server could keep all others waiting.
+        whoever can write to the server could keep all others waiting.  What
+        this process has lost holds nothing; other processes cannot tell.
         """
+        if value in _forsaken:
+            return True
         _, _, until = value[:_LONGEST].partition(b" ")
         try:
             remaining = float(until) - self._clock()
@@ -134,6 +159,12 @@ class MemcachedMutex:
         """Tell whether nobody takes it over within the next moment."""
         _, _, until = self._ours.partition(b" ")
         return bool(until) and self._clock() + _MOMENT < float(until)
+
+    def forsake(self) -> None:
+        """Hold nothing any more, whatever is on the server."""
+        ours, self._ours = self._ours, b""
+        if ours and self._process == os.getpid():
+            _forsake(ours)
 
     def is_ours(self, value: bytes | None) -> bool:
         """Tell whether the item's *value* says that we hold it."""
@@ -157,14 +188,19 @@ def release_together(
     """
     lasting = [mutex for mutex in mutexes if mutex.lasts()]
     keys = [mutex.key for mutex in lasting]
-    found = server.call(lambda c: c.get_many(keys)) if keys else {}
-    ours = [
-        mutex.key
-        for mutex in lasting
-        if mutex.is_ours(found.get(mutex.key)) and mutex.lasts()
-    ]
-    if ours:
-        server.call(lambda c: c.delete_many(ours))
+    try:
+        found = server.call(lambda c: c.get_many(keys)) if keys else {}
+        ours = [
+            mutex.key
+            for mutex in lasting
+            if mutex.is_ours(found.get(mutex.key)) and mutex.lasts()
+        ]
+        if ours:
+            server.call(lambda c: c.delete_many(ours))
+    except BackendError:
+        for mutex in mutexes:
+            mutex.forsake()
+        raise
     for mutex in mutexes:
         if mutex not in lasting:
             mutex.release()
