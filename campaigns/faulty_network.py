@@ -81,6 +81,8 @@ def _ways(contender: str) -> list[_Way]:
                 1,
                 lambda hosts: dogpile("d", "pylibmc", url=hosts.split(",")),
                 _PLAIN,
+                # As ours by pylibmc.
+                garbles=False,
             )
         ]
 

@@ -138,7 +138,8 @@ def page(found: Found, machine: Mapping[str, str], scale: Scale) -> str:
         f"Written by ``python -m campaigns``, the {scale.value} pass.  Each"
         " campaign runs\nagainst real servers, files and processes;"
         " ``docs/survives.rst`` says what it\nmeans.  A dash: it does not"
-        " apply, or was not counted.\n",
+        " apply, or was not counted.  Most goals of time and of\ngrowth"
+        " are judged in the long pass only.\n",
         goals(found) + "\n",
         f"{BEGIN}\n",
         all_in_one(found),

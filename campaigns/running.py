@@ -79,6 +79,8 @@ def run_apart(
                 _broken(contender, f"ended with {process.returncode}: {last}")
             ]
         found = json.loads(answer.read_text(encoding="utf-8"))
+        if not found:
+            return [_broken(contender, "nothing was counted")]
         return [Finding(*fields) for fields in found]
 
 

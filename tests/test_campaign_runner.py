@@ -83,6 +83,7 @@ def test_a_campaign_that_hangs_is_a_finding(other: Path) -> None:
     [
         ("raise KeyError('what')", "ended with 1: KeyError: 'what'"),
         ("import os; os.abort()", "ended with -6: without a word"),
+        ("return []", "nothing was counted"),
     ],
 )
 def test_a_campaign_that_dies_is_a_finding(
