@@ -9,6 +9,7 @@ its own format; ours has a ``secret``.
 from __future__ import annotations
 
 import dbm
+import os
 import pickle
 import struct
 import tempfile
@@ -26,7 +27,7 @@ from campaigns.findings import Scale
 from mako_cacheplug import CacheRegion
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.entry import CacheEntry
-from mako_cacheplug.testing.payloads import Canary
+from mako_cacheplug.testing.payloads import pickled
 from mako_cacheplug.testing.payloads import trapped
 
 __all__ = ["CONTENDERS", "run"]
@@ -72,6 +73,16 @@ def run(contender: str, scale: Scale) -> list[Finding]:
 Planting = Callable[["_Site", bytes], bytes]
 
 
+class _Canary:
+    """When it is unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (self._folder,)
+
+
 def _plantings(canary: Path) -> dict[str, Planting]:
     """Return what is put in a good value's place, each with a name."""
     found: dict[str, Planting] = {
@@ -81,9 +92,9 @@ def _plantings(canary: Path) -> dict[str, Planting]:
         "cut in half": lambda site, good: good[: len(good) // 2],
         "cut by one": lambda site, good: good[:-1],
         "a foreign text": lambda site, good: site.foreign(good, _FOREIGN),
-        "a pickle": lambda site, good: pickle.dumps(Canary(canary)),
+        "a pickle": lambda site, good: pickled(canary),
         "a pickle inside": lambda site, good: site.foreign(
-            good, Canary(canary)
+            good, _Canary(canary)
         ),
     }
     for what in trapped(""):

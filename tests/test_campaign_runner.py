@@ -6,13 +6,11 @@ import inspect
 import json
 import math
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from campaigns import command
-from campaigns import faulty_network
-from campaigns import mixed_load
+from campaigns import planted_entries
 from campaigns import report
 from campaigns.findings import Campaign
 from campaigns.findings import Finding
@@ -149,12 +147,20 @@ def test_the_committed_page_names_every_campaign() -> None:
     assert [name for name in MODULES if f"\n{name}\n---" not in page] == []
 
 
-@pytest.mark.parametrize(
-    "campaign",
-    [faulty_network, mixed_load],
-    ids=lambda campaign: campaign.__name__.rpartition(".")[2],
-)
-def test_every_goal_is_met(campaign: ModuleType) -> None:
-    findings = campaign.run("cacheplug", Scale.SHORT)
-    assert len(findings) >= 3
-    assert [f for f in findings if not f.is_met] == []
+@pytest.mark.parametrize("name", MODULES)
+def test_every_goal_of_a_short_pass_is_met(name: str) -> None:
+    """In a process of its own, as the command runs it."""
+    module = MODULES[name].__name__
+    findings = run_apart(module, CONTENDERS[0], Scale.SHORT, 240.0)
+    assert findings
+    assert [one for one in findings if not one.is_met] == []
+    assert any((one.most, one.least) != (None, None) for one in findings)
+
+
+@pytest.mark.parametrize("peer", CONTENDERS[1:])
+def test_what_is_planted_in_a_peers_store_runs(peer: str) -> None:
+    """Else the campaign would show nothing of us either."""
+    found = planted_entries.run(peer, Scale.SHORT)
+    missed = [one.what for one in found if not one.is_met]
+    assert "planted code that ran" in missed
+    assert "pages with planted text" in missed

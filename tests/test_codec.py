@@ -20,6 +20,8 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import ValueTooLargeError
+from mako_cacheplug.testing.payloads import forged
+from mako_cacheplug.testing.payloads import header
 
 PLAIN = EntryCodec()
 SIGNED = EntryCodec((b"secret",))
@@ -169,30 +171,6 @@ def test_an_entry_of_the_older_version_is_refused() -> None:
     check = zlib.crc32(body, zlib.crc32(b"k"))
     with pytest.raises(CorruptEntryError, match="of this version"):
         PLAIN.decode("k", b"mcp\x01" + struct.pack(">I", check) + body)
-
-
-def header(
-    flags: int = 0,
-    created_at: float = 1.0,
-    fresh_until: float = 2.0,
-    cost: float = 0.0,
-    label_bytes: int = 0,
-    size: int = 0,
-) -> bytes:
-    return struct.pack(
-        ">4sBddfII",
-        *(b"mcp\x02", flags, created_at, fresh_until),
-        *(cost, label_bytes, size),
-    )
-
-
-def forged(key: str, body: bytes) -> bytes:
-    """Return *body* as a payload with a right checksum.
-
-    Whoever can write to the store can compute one.
-    """
-    check = zlib.crc32(key.encode("utf-8", "surrogatepass") + body)
-    return body + struct.pack("<I", check)
 
 
 # -- hostile bytes -----------------------------------------------------------

@@ -9,27 +9,23 @@ from __future__ import annotations
 import functools
 import math
 import os
-import pickle
 import random
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-__all__ = ["Canary", "forged", "header", "spoiled", "trapped"]
+__all__ = ["forged", "header", "pickled", "spoiled", "trapped"]
 
 _MIB = 2**20
 
 
-class Canary:
-    """When it is unpickled, it makes a folder."""
+def pickled(folder: Path) -> bytes:
+    """Return a pickle that makes *folder*, when somebody loads it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.mkdir, (str(self.folder),)
+    Written out, in protocol 0: nothing of this package imports pickle.
+    """
+    name = str(folder).encode("raw_unicode_escape")
+    return b"cos\nmkdir\n(V%s\ntR." % name
 
 
 def header(
@@ -85,7 +81,7 @@ def spoiled(good: bytes, other: bytes, folder: Path) -> dict[str, bytes]:
         "large": os.urandom(_MIB // 2),
         "huge lengths": good[:4] + b"\xff" * 60,
         "huge but plausible": good[:29] + b"\xff" * 8 + good[37:],
-        "pickle": pickle.dumps(Canary(folder)),
+        "pickle": pickled(folder),
         "old version": good[:3] + b"\0" + good[4:],
         "encrypted": b"mcp\x82" + os.urandom(100),
         **flipped,
