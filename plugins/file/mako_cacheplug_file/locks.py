@@ -112,11 +112,13 @@ def _open(path: str, create: bool) -> _LockFile:
         # Looked at before it is opened: an extra descriptor of a file in
         # use could not be closed again.
         status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        file = _files.get(_identity(status))
+        if file is None and (
+            not stat.S_ISREG(status.st_mode) or status.st_nlink > 1
+        ):
             # A link, a pipe, another file's second name: to close that would
             # drop what this process has locked of it.
             make_way(path)
-        file = _files.get(_identity(status))
     except FileNotFoundError:
         if not create:
             raise

@@ -161,6 +161,22 @@ def test_in_the_lock_files_place_it_gives_way(
     assert status.st_nlink == 1
 
 
+def test_a_lock_file_in_use_stays_though_it_is_copied_by_a_hard_link(
+    backend: FileBackend, root: Path, tmp_path: Path
+) -> None:
+    """As ``cp -al`` makes it: others have to see what is held."""
+    mutex = backend.mutex("k", 30.0)
+    assert mutex.acquire()
+    place = root / "mako_cacheplug.lock"
+    (tmp_path / "copy").hardlink_to(place)
+    inode = place.stat().st_ino
+    other = backend.mutex("other", 30.0)
+    assert other.acquire()
+    assert place.stat().st_ino == inode
+    assert other.release()
+    assert mutex.release()
+
+
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_a_folder_that_is_none_does_not_keep_the_others_from_making_room(
     root: Path, tmp_path: Path, what: str
