@@ -22,10 +22,13 @@ _MIB = 2**20
 def pickled(folder: Path) -> bytes:
     """Return a pickle that makes *folder*, when somebody loads it.
 
-    Written out, in protocol 0: nothing of this package imports pickle.
+    Written out, in protocol 2: nothing of this package imports pickle.
     """
-    name = str(folder).encode("raw_unicode_escape")
-    return b"cos\nmkdir\n(V%s\ntR." % name
+    name = str(folder).encode("utf-8", "surrogatepass")
+    return b"\x80\x02cos\nmkdir\n(X%s%stR." % (
+        struct.pack("<I", len(name)),
+        name,
+    )
 
 
 def header(
