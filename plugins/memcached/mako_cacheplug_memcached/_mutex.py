@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 from collections.abc import Callable
@@ -32,11 +33,29 @@ _forsaken: Final[dict[bytes, None]] = {}
 them: the answer to an ``add`` was lost, or what was to remove one."""
 
 
-def _forsake(item: bytes) -> None:
-    """Note that this process's *item* holds nothing any more."""
+def _forsake(server: Server, key: bytes, item: bytes) -> None:
+    """Note that this process's *item* holds nothing any more.
+
+    Other processes cannot tell, so it is removed when the server answers
+    again.
+    """
     if len(_forsaken) >= _MOST_FORSAKEN:
         _forsaken.clear()
     _forsaken[item] = None
+    server.when_back(functools.partial(_remove, server, key, item))
+
+
+def _remove(server: Server, key: bytes, item: bytes) -> bool:
+    """Remove *item* from under *key*; tell whether it was there."""
+    try:
+        found = server.call(lambda c: c.gets(key))
+        if found is None or found[0] != item:
+            return False
+        unique = found[1]
+        return server.call(lambda c: c.cas(key, b"", unique, EXPIRED))
+    except BackendError:
+        _forsake(server, key, item)
+        raise
 
 
 class MemcachedMutex:
@@ -86,7 +105,7 @@ class MemcachedMutex:
             if self._add() or self._take_over():
                 return True
         except BackendError:
-            _forsake(self._ours)
+            _forsake(self.server, self.key, self._ours)
             raise
         self._ours = b""
         return False
@@ -101,17 +120,7 @@ class MemcachedMutex:
         ours, self._ours = self._ours, b""
         if not ours or self._process != os.getpid():
             return False
-        try:
-            found = self.server.call(lambda c: c.gets(self.key))
-            if found is None or found[0] != ours:
-                return False
-            unique = found[1]
-            return self.server.call(
-                lambda c: c.cas(self.key, b"", unique, EXPIRED)
-            )
-        except BackendError:
-            _forsake(ours)
-            raise
+        return _remove(self.server, self.key, ours)
 
     def holder(self) -> str | None:
         """Return the token of who holds it now, or ``None``.
@@ -144,7 +153,7 @@ class MemcachedMutex:
 
         Nor is one believed that ends so late that nobody can have taken it:
         whoever can write to the server could keep all others waiting.  What
-        this process has lost holds nothing; other processes cannot tell.
+        this process has lost holds nothing.
         """
         if value in _forsaken:
             return True
@@ -164,7 +173,7 @@ class MemcachedMutex:
         """Hold nothing any more, whatever is on the server."""
         ours, self._ours = self._ours, b""
         if ours and self._process == os.getpid():
-            _forsake(ours)
+            _forsake(self.server, self.key, ours)
 
     def is_ours(self, value: bytes | None) -> bool:
         """Tell whether the item's *value* says that we hold it."""

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Final
 from typing import TypeVar
 
 from mako_cacheplug.api import CircuitBreaker
@@ -22,6 +23,8 @@ from mako_cacheplug_memcached._connection import TooLarge
 __all__ = ["Server"]
 
 _T = TypeVar("_T")
+
+_MOST_DEBTS: Final = 64
 
 
 class Server:
@@ -53,6 +56,7 @@ class Server:
         self._idle: deque[Connection] = deque()
         # In use as well.
         self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._debts: deque[Callable[[], object]] = deque(maxlen=_MOST_DEBTS)
         self.breaker = CircuitBreaker(f"memcached {self.name}", self.url)
         _servers.add(self)
 
@@ -93,10 +97,25 @@ class Server:
         except BaseException as error:
             self._failed(connection, began, error)
             raise
+        self._give_back(connection)
         if not self.breaker.is_well:
             self.breaker.succeeded()
-        self._give_back(connection)
+            self._settle()
         return answer
+
+    def when_back(self, action: Callable[[], object]) -> None:
+        """Do *action* once the server, which failed, has answered a call.
+
+        The last 64 are kept, for as long as this process lives.
+
+        :param action: may raise :class:`.BackendError`, which is left out.
+        """
+        self._debts.append(action)
+
+    def _settle(self) -> None:
+        while self._debts and self.breaker.is_well:
+            with contextlib.suppress(BackendError, IndexError):
+                self._debts.popleft()()
 
     def get(self, key: bytes) -> bytes | NoValue:
         """Return what :meth:`call` does with a connection's ``get``.
@@ -169,6 +188,7 @@ class Server:
         for connection in list(self._every):
             connection.abandon()
         self._every = weakref.WeakSet()
+        self._debts.clear()  # The parent's, who is there to settle them.
         self.close()
 
 
