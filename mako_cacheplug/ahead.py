@@ -356,7 +356,7 @@ class RenderReads:
     :param budget: seconds that it may ask stores for, all together.
     """
 
-    __slots__ = ("_budget", "_held", "_known", "_page", "_stores", "render")
+    __slots__ = ("_held", "_known", "_page", "_stores", "budget", "render")
 
     def __init__(
         self,
@@ -367,7 +367,7 @@ class RenderReads:
         budget: float = math.inf,
     ) -> None:
         self.render = render
-        self._budget = Budget(budget)
+        self.budget = Budget(budget)
         self._page = page
         self._held: dict[WriteBehind, list[str]] | None = {} if ends else None
         self._known: dict[CodedStorage, ReadAhead] = {}
@@ -389,7 +389,7 @@ class RenderReads:
                     storage.changes,
                     self._page,
                     self._held,
-                    self._budget,
+                    self.budget,
                 )
                 self._stores[learner] = at_hand
             known = self._known[storage] = ReadAhead(storage, at_hand)

@@ -1,6 +1,6 @@
 """The time that a render has for its store.
 
-A thread adds up what it spends in calls to stores that a trip is needed to.
+A thread adds up what it spends in calls to stores out of its memory.
 A render is of one thread, so all that has to be kept of it is the sum at
 which its time is over: nothing is handed on from call to call, and a page
 within a page spends of both.

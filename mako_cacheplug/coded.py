@@ -73,6 +73,8 @@ class CodedStorage(EntryStorage):
     ``changes`` is the log of what this process changed in the store.
     """
 
+    is_timed = True
+
     def __init__(
         self,
         backend: CacheBackend,

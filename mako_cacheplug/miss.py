@@ -28,6 +28,7 @@ from mako_cacheplug.write_behind import HoldingMutex
 
 if TYPE_CHECKING:
     from mako_cacheplug.ahead import ReadAhead
+    from mako_cacheplug.budget import Budget
     from mako_cacheplug.serving import Fragment
     from mako_cacheplug.serving import ServingRegion
 
@@ -61,6 +62,7 @@ class MissedCall:
     __slots__ = (
         "_region",
         "after",
+        "budget",
         "call",
         "creator",
         "fragment",
@@ -87,11 +89,13 @@ class MissedCall:
         reachable: bool,
         fragment: Fragment | None = None,
         origin: object = None,
+        budget: Budget | None = None,
         output: ReadAhead | None = None,
     ):
         """Take note of the call.
 
-        :param output: of the render that it is a fragment of.
+        :param budget: of the render that it is a fragment of.
+        :param output: what may be held back until that render's end.
         """
         self._region = region
         self.key = key
@@ -102,6 +106,7 @@ class MissedCall:
         self.reachable = reachable
         self.fragment = fragment
         self.origin = origin
+        self.budget = budget
         self.output = output
         self.holding: HoldingMutex | None = None
         """The mutex, if what is created may be held back."""
@@ -140,7 +145,7 @@ class MissedCall:
 
         Not one that has just failed, nor if the render has spent its time.
         """
-        if self.output is not None and self.output.budget.is_spent:
+        if self.budget is not None and self.budget.is_spent:
             self.reachable = False
         return self.reachable
 

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Any
 from typing import Final
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from mako_cacheplug import entry as entries
 from mako_cacheplug import keys
 from mako_cacheplug import nesting
 from mako_cacheplug import options
-from mako_cacheplug.ahead import ReadAhead
+from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
@@ -146,6 +147,9 @@ class ServingRegion:
         )
         """The store, if a trip to it can bring many entries."""
 
+        self.is_timed = self._storage.is_timed
+        """Whether calls to the store take of a render's budget."""
+
         self.health = (*self._storage.breakers, _ALWAYS_WELL)[0]
         """A breaker to look at first: the store is not away if it is well."""
 
@@ -223,7 +227,7 @@ class ServingRegion:
         labels: tuple[str, ...] = (),
         fragment: Fragment | None = None,
         origin: object = None,
-        ahead: ReadAhead | None = None,
+        reads: Callable[[Any], RenderReads | None] | None = None,
     ) -> object:
         """Return the value of the logical *key*, creating it if needed.
 
@@ -232,20 +236,13 @@ class ServingRegion:
         :param labels: labels beside the call's tags.
         :param fragment: if it is a template's, what is special about it.
         :param origin: what the creation is to know of this call.
-        :param ahead: what the render that it is called in has at hand.
+        :param reads: returns what the render that *origin* belongs to has at
+            hand; ``None`` where there is no render.
         """
         if call.tags or self._labels_keys:
             labels = self._every_label(key, labels, call)
-        output = ahead
         around = nesting.current()
-        if output is not None and (around is not None or output.is_off):
-            ahead = None
-            if output.budget.is_spent:
-                return self._over_budget(key, creator, output.budget)
-        if around is not None:
-            # Held before anything is read, so not read ahead: see there.
-            around.hold(labels, self._labels)
-        else:
+        if around is None:
             standing = self._standing.get(key)
             if (
                 standing is not None
@@ -255,6 +252,20 @@ class ServingRegion:
                 found = standing.take()
                 if found is not None:
                     return found.value
+        output = ahead = budget = None
+        render = None if reads is None else reads(origin)
+        if render is not None:
+            budget = render.budget
+            if call.read_ahead and self.bulk_storage is not None:
+                output = render.of(self.bulk_storage)
+                if around is None and not output.is_off:
+                    ahead = output
+            # What is at hand is served, whatever was spent.
+            if ahead is None and budget.is_spent:
+                return self._over_budget(key, creator, budget)
+        if around is not None:
+            # Held before anything is read, so not read ahead: see there.
+            around.hold(labels, self._labels)
         counters = self._counters
         # Where labels are read from copies, that is delay enough.
         trusting = (
@@ -316,6 +327,7 @@ class ServingRegion:
                     reachable,
                     fragment,
                     origin,
+                    budget,
                     output,
                 ).run(now)
             is_first = False

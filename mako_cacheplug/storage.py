@@ -98,6 +98,9 @@ class EntryStorage(abc.ABC):
     in_bulk = False
     """Whether many keys cost one trip, and a trip costs something."""
 
+    is_timed = False
+    """Whether a call takes time of which a render has a budget."""
+
     watched: SupportsWatch | None = None
     """The store, if it tells of what goes."""
 
@@ -243,7 +246,7 @@ class EntryStorage(abc.ABC):
 
         :raises BackendError: if it fails.
         """
-        began = budget.clock() if self.in_bulk else math.inf
+        began = budget.clock() if self.is_timed else math.inf
         try:
             answer = action(*args, **kw)
         except ValueTooLargeError:
@@ -254,7 +257,7 @@ class EntryStorage(abc.ABC):
         except Exception as error:
             raise self._failed(error, began) from error
         finally:
-            if self.in_bulk:
+            if self.is_timed:
                 budget.spend(budget.clock() - began)
         breaker = self._breaker
         if breaker is not None and not breaker.is_well:

@@ -31,6 +31,7 @@ from typing import Final
 from typing import ParamSpec
 from typing import TypeVar
 
+from mako_cacheplug import budget
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
@@ -227,6 +228,7 @@ class SourceStorage(EntryStorage):
     ) -> None:
         super().__init__(backend, counters)
         self.in_bulk = far.in_bulk
+        self.is_timed = far.is_timed
         self.can_add = far.can_add
         self.can_claim = far.can_claim
         self._far = far
@@ -378,7 +380,9 @@ class TieredStorage(SourceStorage):
 
         Nor is it of use when it ends too late.
         """
+        began = budget.clock()
         trip.over.wait(min(self.staleness, threading.TIMEOUT_MAX))
+        budget.spend(budget.clock() - began)
         if trip.error is not None:
             raise BackendError(str(trip.error)) from trip.error
         return trip.found

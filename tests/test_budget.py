@@ -18,12 +18,13 @@ from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.backends.tiered import TieredBackend
 from mako_cacheplug.options import StoreURL
 from mako_cacheplug.testing import ManualClock
 
 
-class Slow(CacheBackend):
-    """A far store that takes its time."""
+class Plain(CacheBackend):
+    """A far store that takes its time, for each key anew."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.memory = MemoryBackend()
@@ -32,7 +33,7 @@ class Slow(CacheBackend):
         self.asked: list[str] = []
 
     @classmethod
-    def from_url(cls, url: StoreURL) -> Slow:
+    def from_url(cls, url: StoreURL) -> Plain:
         return cls(ManualClock())
 
     def _ask(self, what: str) -> None:
@@ -51,6 +52,16 @@ class Slow(CacheBackend):
         self._ask("delete")
         self.memory.delete(key)
 
+    def clear(self) -> None:
+        self.memory.clear()
+
+    def close(self) -> None:
+        pass
+
+
+class Slow(Plain):
+    """One that is asked for many keys at once."""
+
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         self._ask("get_many")
         found = {key: self.memory.get(key) for key in keys}
@@ -67,12 +78,6 @@ class Slow(CacheBackend):
         self._ask("delete_many")
         for key in keys:
             self.memory.delete(key)
-
-    def clear(self) -> None:
-        self.memory.clear()
-
-    def close(self) -> None:
-        pass
 
 
 PAGE = """
@@ -94,12 +99,18 @@ ${part(0)} ${around()}
 class Site:
     """Pages over a slow store, and what they did."""
 
-    def __init__(self, clock: ManualClock, limit: object) -> None:
+    def __init__(
+        self, clock: ManualClock, limit: object, way: str = "in bulk"
+    ) -> None:
         self.clock = clock
         self.now = ManualClock()
-        self.store = Slow(clock)
+        self.store = Plain(clock) if way == "one by one" else Slow(clock)
         self.region = CacheRegion(
-            self.store, name="r", clock=self.now, budget=limit
+            TieredBackend(self.store) if way == "tiered" else self.store,
+            name="r",
+            clock=self.now,
+            budget=limit,
+            read_ahead=way != "without read-ahead",
         )
         self.events: list[CacheEvent] = []
         self.region.add_hook(self.events.append)
@@ -141,7 +152,7 @@ def open_site(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Site]:
     monkeypatch.setattr(budget, "clock", clock)
-    return lambda limit="250ms": Site(clock, limit)
+    return lambda limit="250ms", *way: Site(clock, limit, *way)
 
 
 def test_a_page_in_time_asks_as_often_as_ever(
@@ -173,6 +184,31 @@ def test_what_is_left_of_a_page_does_without(
     site.store.seconds = 0.0
     site.render()
     site.render()
+    assert site.made == []
+
+
+@pytest.mark.parametrize(
+    "way", ["in bulk", "one by one", "tiered", "without read-ahead"]
+)
+@pytest.mark.parametrize("stored", [False, True])
+def test_whatever_the_way_to_a_slow_store(
+    open_site: Callable[..., Site], way: str, stored: bool
+) -> None:
+    site = open_site("250ms", way)
+    if stored:
+        site.render(range(40))
+        site.region.backend.close()  # Of copies, if there are any.
+        site.now.advance(3.0)
+    site.store.seconds = 0.1
+    began = site.clock()
+    site.render(range(40))
+    # What is over it by the calls that one creation needs.
+    assert site.clock() - began <= 0.25 + 0.6
+    at_once = stored and way == "in bulk"
+    assert site.kinds().count(EventKind.OVER_BUDGET) == (not at_once)
+    site.store.seconds = 0.0
+    site.render(range(40))
+    site.render(range(40))
     assert site.made == []
 
 

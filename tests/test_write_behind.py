@@ -596,7 +596,6 @@ def test_plain_code_stores_at_once(site: Site) -> None:
 def test_what_has_no_label_is_stored_at_once(site: Site) -> None:
     """Nothing would tell that it was overtaken."""
     region = site.region
-    assert region.bulk_storage is not None
     reads = RenderReads("/p.html", lambda: None, ends=True)
     for labels, held in ((), 0), (("label",), 1):
         region.fetch(
@@ -605,7 +604,7 @@ def test_what_has_no_label_is_stored_at_once(site: Site) -> None:
             region.options,
             labels,
             Fragment(lambda _, creator: creator()),
-            ahead=reads.of(region.bulk_storage),
+            reads=lambda _: reads,
         )
         assert len(site.behind.held) == held
 

@@ -30,7 +30,6 @@ from mako_cacheplug.template.places import TemplatePlaces
 from mako_cacheplug.template.plan import FragmentPlan
 from mako_cacheplug.template.plan import Variant
 from mako_cacheplug.template.planning import Planner
-from mako_cacheplug.template.private import at_hand
 from mako_cacheplug.template.private import compiled_code
 from mako_cacheplug.template.private import count_buffers
 from mako_cacheplug.template.private import Creator
@@ -39,6 +38,7 @@ from mako_cacheplug.template.private import library_in
 from mako_cacheplug.template.private import load_plugin
 from mako_cacheplug.template.private import namespaces_of
 from mako_cacheplug.template.private import own_part
+from mako_cacheplug.template.private import reads_of
 from mako_cacheplug.template.private import self_of
 from mako_cacheplug.template.private import Site
 from mako_cacheplug.template.private import take_over
@@ -210,9 +210,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             labels,
             fragment,
             (context, plan, edition),
-            None
-            if plan.ahead is None
-            else at_hand(context, plan.ahead, plan.call),
+            reads_of if plan.is_timed else None,
         )
         if not isinstance(value, str):
             origin = context, plan, edition

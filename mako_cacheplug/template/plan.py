@@ -71,7 +71,6 @@ class FragmentPlan:
         "_known_tags",
         "_plain",
         "_removed",
-        "ahead",
         "call",
         "cells",
         "constant",
@@ -80,6 +79,7 @@ class FragmentPlan:
         "has_key",
         "is_heirs",
         "is_simple",
+        "is_timed",
         "kw",
         "label",
         "name",
@@ -115,7 +115,7 @@ class FragmentPlan:
         self.tag_labels = tuple(map(region.tag_label, call.tags))
         self._known_tags: dict[str, tuple[str, ...]] = {}
         self.call = call.replace({"tags": ()}) if call.tags else call
-        self.ahead = region.bulk_storage if call.read_ahead else None
+        self.is_timed = region.is_timed
         self.prefix = fragment_prefix(region, identity, name)
         self.label = variants_label(region, family, name)
         self.is_heirs: bool | None = None

@@ -28,9 +28,7 @@ from mako.template import Template
 
 from mako_cacheplug import nesting
 from mako_cacheplug import options
-from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.ahead import RenderReads
-from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.exceptions import OptionError
@@ -53,7 +51,6 @@ from mako_cacheplug.template.scan import DEFNAME
 __all__ = [
     "Creator",
     "Site",
-    "at_hand",
     "compiled_code",
     "count_buffers",
     "has_content",
@@ -62,6 +59,7 @@ __all__ = [
     "loaded_template",
     "namespaces_of",
     "own_part",
+    "reads_of",
     "self_of",
     "take_over",
     "template_identity",
@@ -235,19 +233,18 @@ def _keep_everything(kw: dict[str, object], context: Any) -> dict[str, object]:
     return kw
 
 
-def at_hand(
-    context: Any, storage: CodedStorage, call: options.CallOptions
-) -> ReadAhead | None:
-    """Return what a render has at hand of a fragment's store.
+def reads_of(origin: tuple[Any, FragmentPlan, object]) -> RenderReads | None:
+    """Return what a render has at hand of its stores.
 
-    :param call: says how long the render may ask stores, if it is the first
-        of them that does.
+    :param origin: the context and the plan of a call in it.  The plan says
+        how long the render may ask stores, if it is the first that does.
 
     It is kept with the output: a context is part of a circle, and stays in
     memory until the garbage is collected.
     """
-    if context is None:
-        return None
+    context, plan, _ = origin
+    if context is None or not context._buffer_stack:
+        return None  # Of a render that is over, or of none.
     output = getattr(context._buffer_stack[0], "__dict__", None)
     if not isinstance(output, dict):
         return None  # As of a class, whose attributes are its author's.
@@ -258,10 +255,10 @@ def at_hand(
         render = weakref.ref(context.caller_stack)
         ends = _tells_its_end(context._buffer_stack[0])
         reads = output[_READS] = RenderReads(
-            str(page), render, ends=ends, budget=call.budget
+            str(page), render, ends=ends, budget=plan.call.budget
         )
-    ahead: ReadAhead = reads.of(storage)
-    return ahead
+    found: RenderReads = reads
+    return found
 
 
 class _Page(util.FastEncodingBuffer):  # type: ignore[misc]  # Mako is untyped

@@ -12,7 +12,7 @@ import pytest
 from mako.template import Template
 
 from mako_cacheplug import keys
-from mako_cacheplug.ahead import ReadAhead
+from mako_cacheplug.ahead import RenderReads
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import SupportsMutex
 from mako_cacheplug.codec import EntryCodec
@@ -58,12 +58,12 @@ class _Spying(CacheRegion):
         labels: tuple[str, ...] = (),
         fragment: Fragment | None = None,
         origin: object = None,
-        ahead: ReadAhead | None = None,
+        reads: Callable[[Any], RenderReads | None] | None = None,
     ) -> object:
         self.fragments[key] = None
         self.labels.update(dict.fromkeys(labels))
         return super().fetch(
-            key, creator, call, labels, fragment, origin, ahead
+            key, creator, call, labels, fragment, origin, reads
         )
 
     def kinds(self) -> list[EventKind]:
@@ -79,7 +79,11 @@ class _Site:
     def __init__(self, harness: StoreHarness, **given: Any) -> None:
         self.backend = harness.make_backend()
         self.region = _Spying(
-            self.backend, name="kit", namespace=harness.mark, **given
+            self.backend,
+            name="kit",
+            namespace=harness.mark,
+            budget="none",  # A machine may be slow, and a store as well.
+            **given,
         )
         self.template = Template(  # noqa: S702  # nothing here is a user's
             _PAGE,
