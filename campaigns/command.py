@@ -1,6 +1,7 @@
 """Run the campaigns, print what they find, and write the page of it.
 
-``python -m campaigns [--long] [--peers] [--out DIR] [--write FILE] [NAME …]``
+``python -m campaigns [--long] [--peers] [--resume] [--out DIR]
+[--write FILE] [NAME …]``
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from campaigns import report
 from campaigns.findings import Campaign
 from campaigns.findings import Finding
 from campaigns.findings import Scale
+from campaigns.kept import Kept
 from campaigns.running import campaigns
 from campaigns.running import CONTENDERS
 from campaigns.running import run_apart
@@ -36,20 +38,31 @@ def _run(
     contenders: Sequence[str],
     scale: Scale,
     limit: float,
+    kept: Kept,
+    resumes: bool,
 ) -> list[Campaign]:
     found = []
     for module in modules:
+        name = module.__name__.rpartition(".")[2]
+        about = (module.__doc__ or "").strip()
+        before = kept.load(name, about) if resumes else None
+        if before is not None:
+            found.append(before)
+            continue
+        now = describe()
         began = time.monotonic()
         findings: list[Finding] = []
         for contender in contenders:
             if contender not in module.CONTENDERS:
                 continue
             findings += run_apart(module.__name__, contender, scale, limit)
-        name = module.__name__.rpartition(".")[2]
-        about = (module.__doc__ or "").strip()
-        found.append(Campaign(name, about, findings))
+        ran = (
+            f"{now['date']}, {time.monotonic() - began:,.0f} s, load"
+            f" {now['load']}"
+        )
+        found.append(Campaign(name, about, findings, ran))
+        kept.save(found[-1])
         print(report.section(found[-1]), flush=True)
-        print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
     return found
 
 
@@ -80,6 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="after which a campaign is taken to hang",
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="do not run again what is in the folder of --out",
+    )
+    parser.add_argument(
         "--out", type=Path, default=OUT, help="by default %(default)s"
     )
     parser.add_argument(
@@ -94,14 +112,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     chosen = [known[name] for name in given.names or names]
+    contenders = CONTENDERS if given.peers else CONTENDERS[:1]
     machine = describe()
+    del machine["date"], machine["load"]  # Each campaign says its own.
     found = _run(
         chosen,
-        CONTENDERS if given.peers else CONTENDERS[:1],
+        contenders,
         given.scale,
         given.limit or LIMITS[given.scale],
+        Kept(given.out, machine, given.scale.value, contenders),
+        given.resume,
     )
-    given.out.mkdir(parents=True, exist_ok=True)
     pages = [given.out / "SURVIVES.rst"]
     if given.write is not None:
         pages.append(given.write)
@@ -109,9 +130,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         page.write_text(
             report.page(found, machine, given.scale), encoding="utf-8"
         )
-    (given.out / "findings.json").write_text(
-        report.to_json(found, machine, given.scale), encoding="utf-8"
-    )
     print(report.goals(found))
     print(f"page and figures: {given.out}")
     if report.missed(found):

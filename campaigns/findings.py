@@ -55,3 +55,5 @@ class Campaign(NamedTuple):
     """What is done to whom, in the words of its module."""
 
     findings: Sequence[Finding]
+    ran: str = ""
+    """When, for how long, and how busy the machine was before."""

@@ -61,10 +61,12 @@ def run(contender: str, scale: Scale) -> list[Finding]:
     with MemcachedServer() as server:
         for label, open_reader in _openers(contender, server).items():
             reads, hung, checked = _campaign(contender, open_reader, scale)
-            note = f"{label}; {checked} reads were checked"
+            note = f"{checked} reads were checked"
             goal = 0 if contender == "cacheplug" else None
             findings += [
-                Finding(contender, what, value, most=goal, note=note)
+                Finding(
+                    contender, f"{label}: {what}", value, most=goal, note=note
+                )
                 for what, value in (
                     ("foreign values after fork", reads.foreign),
                     ("reads that failed after fork", reads.missed),

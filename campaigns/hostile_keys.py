@@ -163,7 +163,7 @@ def _ours(wire: Wire, client: str, count: int) -> list[Finding]:
         if line.startswith((b"set ", b"add ", b"cas ")):
             names.add(line.split()[1])
     longest = max(len(keys.token(key)) for key in asked)
-    note = f"{client}; {len(asked)} keys, {commands} commands"
+    note = f"{len(asked)} keys, {commands} commands"
     goals: tuple[tuple[str, float, float], ...] = (
         ("commands on the wire that were not meant", strange, 0),
         ("keys that collide", collisions, 0),
@@ -172,7 +172,7 @@ def _ours(wire: Wire, client: str, count: int) -> list[Finding]:
         ("longest token of a key", longest, keys.LONGEST_TOKEN),
     )
     return [
-        Finding("cacheplug", what, value, most=goal, note=note)
+        Finding("cacheplug", f"{client}: {what}", value, most=goal, note=note)
         for what, value, goal in goals
     ]
 
@@ -215,9 +215,9 @@ def _dogpile(wire: Wire, scale: Scale) -> list[Finding]:
         if peers.fullmatch(line) is None
         or line.split()[1:2] in ([b"x"], [b"kit"])
     ]
-    note = f"pylibmc; {len(asked)} keys"
+    note = f"{len(asked)} keys"
     return [
-        Finding("dogpile.cache", what, value, note=note)
+        Finding("dogpile.cache", f"pylibmc: {what}", value, note=note)
         for what, value in (
             ("commands on the wire that were not meant", len(strange)),
             ("keys that are not found again", wrong),

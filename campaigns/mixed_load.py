@@ -1,9 +1,10 @@
 """A process renders on all stores for an hour, while everything changes.
 
 Keys come and go, more than the stores have room for; templates are edited,
-entries and tags invalidated, pages fail; memcached is killed and comes back.
-Memory, descriptors, threads and files are counted all the time: none of them
-may grow.
+what they show changes and is invalidated, pages fail; memcached is killed and
+comes back.  A page that begins after a change was invalidated has to show it.
+Memory, objects, descriptors, threads and files are counted all the time: none
+of them may grow.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import re
 import statistics
 import tempfile
 import threading
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from typing import Final
 from typing import NamedTuple
 
@@ -44,16 +47,18 @@ _RESTARTS: Final = 20
 
 _MOST_MIB: Final = 8.0
 _MOST_GROWTH: Final = 0.05
-"""Of memory, from the second quarter to the last: caches are full by then."""
+"""From the second quarter to the last: caches are full by then."""
+
+_TAGS: Final = 10
 
 _SOURCE: Final = (
-    "<%page args='key, edition, fails=False'/>"
+    "<%page args='key, state, fails=False'/>"
     '<%def name="card(key)" cached="True" cache_key="${key}"'
     ' cache_tags="${\'tag\' + key[-1]}" cache_timeout="5">'
-    "${key}:${'x' * (len(key) * 200)}</%def>\\\n"
+    "${key}:${state(key)}:${'x' * (len(key) * 200)}</%def>\\\n"
     '<%def name="box()" cached="True" cache_timeout="1">box ${card("box-0")}'
     "</%def>\\\n"
-    "EDITION ${card(key)} ${card(key + '-more')} ${box()}\\\n"
+    "EDITION ${card(key)} ${card('more-' + key)} ${box()}\\\n"
     "% if fails:\n${1 / 0}\\\n% endif\n"
 )
 
@@ -62,6 +67,7 @@ class Sample(NamedTuple):
     """What the process has at one moment."""
 
     mib: float
+    objects: int
     descriptors: int
     threads: int
     leftovers: int
@@ -77,6 +83,7 @@ def _sample(folder: str) -> Sample:
     )
     return Sample(
         pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        len(gc.get_objects()),
         len(os.listdir("/proc/self/fd")),
         threading.active_count(),
         leftovers,
@@ -86,14 +93,24 @@ def _sample(folder: str) -> Sample:
 class _Load:
     """What the threads do until it is over."""
 
-    def __init__(self, urls: Sequence[str], ends_at: float) -> None:
+    def __init__(self, urls: Sequence[str]) -> None:
         self._lookups = [
             TemplateLookup(cache_impl="cacheplug", cache_args={"url": url})
             for url in urls
         ]
-        self._ends_at = ends_at
+        self.over = threading.Event()
         self._edit = threading.Lock()
         self._editions: dict[tuple[int, int], int] = {}
+        self._states = {
+            (number, tag): 0
+            for number in range(len(urls))
+            for tag in range(_TAGS)
+        }
+        """What is shown of each tag, on each store."""
+
+        self._settled = dict(self._states)
+        """As of what has been invalidated."""
+
         for number in range(len(urls)):
             for page in range(_TEMPLATES):
                 self._put(number, page)
@@ -104,14 +121,14 @@ class _Load:
         """Edit a page: one of a few editions, each of which comes again."""
         edition = self._editions.get((number, page), 0) + 1
         self._lookups[number].put_string(
-            f"/{page}.html",
+            f"/{number}/{page}.html",
             _SOURCE.replace("EDITION", str(edition % _EDITS)),
         )
         self._editions[number, page] = edition
 
     def work(self, seed: int) -> None:
         chance = random.Random(seed)
-        while time.monotonic() < self._ends_at:
+        while not self.over.is_set():
             self._step(chance)
 
     def _step(self, chance: random.Random) -> None:
@@ -122,30 +139,68 @@ class _Load:
         if kind < 0.005:
             with self._edit:
                 self._put(number, page)
-        template = lookup.get_template(f"/{page}.html")
+        template = lookup.get_template(f"/{number}/{page}.html")
         if kind > 0.98:
-            try:
-                template.cache.impl.invalidate_tags(
-                    f"tag{chance.randrange(10)}"
-                )
-                template.cache.invalidate_def("box")
-            except BackendError:
-                pass  # It is away: loud, as it has to be.
+            self._change(number, chance.randrange(_TAGS), template)
         key = f"k{int(chance.random() ** 3 * _KEYS)}"
         fails = chance.random() < 0.01
         self.renders += 1
+        tags = int(key[-1]), 0
+        oldest = [self._settled[number, tag] for tag in tags]
         try:
-            shown = template.render(key=key, edition=0, fails=fails)
+            shown = template.render(
+                key=key,
+                state=lambda key: self._states[number, int(key[-1])],
+                fails=fails,
+            )
         except ZeroDivisionError:
             return
         except Exception as error:  # it is what is counted
             self.failed += 1
             self.errors.add(repr(error)[:100])
             return
-        each = [f"{k}:{'x' * (len(k) * 200)}" for k in (key, key + "-more")]
-        box = f"box box-0:{'x' * 1000}"
-        if not shown.endswith(f" {each[0]} {each[1]} {box}"):
+        latest = [self._states[number, tag] for tag in tags]
+        if not _is_right(shown, key, oldest, latest):
             self.wrong += 1
+
+    def _change(self, number: int, tag: int, template: Any) -> None:
+        """Change what is shown of *tag*, and invalidate it if that works."""
+        with self._edit:
+            self._states[number, tag] = state = self._states[number, tag] + 1
+            try:
+                template.cache.impl.invalidate_tags(f"tag{tag}")
+                template.cache.invalidate_def("box")
+            except BackendError:
+                pass  # It is away: loud, as it has to be.
+            else:
+                self._settled[number, tag] = state
+
+
+_SHOWN: Final = re.compile(
+    r"\s*\d+ (k\d+):(\d+):(x+) more-(k\d+):(\d+):(x+) box box-0:(\d+):(x+)\s*"
+)
+
+
+def _is_right(
+    shown: str, key: str, oldest: Sequence[int], latest: Sequence[int]
+) -> bool:
+    """Tell whether a page is the one of *key*, and of a state of its time.
+
+    :param oldest: of the key's tag and the box's, when it began.
+    :param latest: when it ended.
+    """
+    found = _SHOWN.fullmatch(shown)
+    if found is None or not found[1] == found[4] == key:
+        return False
+    sizes = [len(found[group]) for group in (3, 6, 8)]
+    if sizes != [200 * len(k) for k in (key, "more-" + key, "box-0")]:
+        return False
+    states = [int(found[group]) for group in (2, 5, 7)]
+    tags = (0, 0, 1)
+    return all(
+        oldest[tag] <= state <= latest[tag]
+        for tag, state in zip(tags, states, strict=True)
+    )
 
 
 def _watch(
@@ -180,8 +235,7 @@ def run(contender: str, scale: Scale) -> list[Finding]:
                 f"file://{folder}?max_bytes=16m",
                 server.url,
                 f"tiered://?near=memory://?max_bytes=8m&far={near}",
-            ),
-            time.monotonic() + seconds,
+            )
         )
         samples: list[Sample] = []
         work: list[Callable[[], None]] = [
@@ -190,7 +244,10 @@ def run(contender: str, scale: Scale) -> list[Finding]:
         ]
 
         def watch() -> None:
-            samples.extend(_watch(seconds, server, folder))
+            try:
+                samples.extend(_watch(seconds, server, folder))
+            finally:
+                load.over.set()
 
         in_threads([*work, watch], seconds + 120.0)
     return [
@@ -228,6 +285,7 @@ def _growth(
         return new - old
 
     mib = statistics.median(one.mib for one in before)
+    objects = statistics.median(one.objects for one in before)
     most = max(_MOST_MIB, _MOST_GROWTH * mib)
     return [
         Finding(
@@ -238,6 +296,14 @@ def _growth(
             # A few seconds do not fill the stores.
             most=most if scale is Scale.LONG else None,
             note=f"{mib:.0f} MiB in the second quarter",
+        ),
+        Finding(
+            contender,
+            "growth of objects",
+            100.0 * grown("objects") / objects,
+            "%",
+            most=100.0 * _MOST_GROWTH if scale is Scale.LONG else None,
+            note=f"{objects:,.0f} in the second quarter, which tables are of",
         ),
         Finding(
             contender,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from campaigns.findings import Finding
 from campaigns.findings import Scale
 from campaigns.running import CONTENDERS
 
-__all__ = ["BEGIN", "END", "goals", "missed", "page", "section", "to_json"]
+__all__ = ["BEGIN", "END", "goals", "missed", "page", "section"]
 
 Found = Sequence[Campaign]
 
@@ -94,6 +93,8 @@ def _about(campaign: Campaign, *tables: str) -> str:
     parts = [heading(campaign.name, "-"), campaign.about + "\n", *tables]
     if notes:
         parts.append("\n".join(notes) + "\n")
+    if campaign.ran:
+        parts.append(f"Ran on {campaign.ran}.\n")
     return "\n".join(parts)
 
 
@@ -149,16 +150,3 @@ def page(found: Found, machine: Mapping[str, str], scale: Scale) -> str:
         table(("what", "which"), machine.items()),
     ]
     return "\n".join(parts)
-
-
-def to_json(found: Found, machine: Mapping[str, str], scale: Scale) -> str:
-    """Return all of it as JSON."""
-    whole = {
-        "machine": dict(machine),
-        "scale": scale.value,
-        "campaigns": {
-            campaign.name: [one._asdict() for one in campaign.findings]
-            for campaign in found
-        },
-    }
-    return json.dumps(whole, indent=1) + "\n"

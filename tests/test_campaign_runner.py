@@ -136,10 +136,37 @@ def test_a_missed_goal_fails_the_run(
         assert ended.value.code == status
     else:
         command.main(arguments)
-    found = json.loads((tmp_path / "out" / "findings.json").read_text())
-    assert found["campaigns"]["forks"] == [findings[0]._asdict()]
+    found = json.loads((tmp_path / "out" / "forks.json").read_text())
+    assert found["findings"] == [findings[0]._asdict()]
     assert MODULES["forks"].__doc__
     assert MODULES["forks"].__doc__.strip() in page.read_text()
+
+
+def test_a_run_that_was_broken_off_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+
+    def run(name: str, *_: object) -> list[Finding]:
+        ran.append(name.rpartition(".")[2])
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        return [GOOD]
+
+    monkeypatch.setattr(command, "run_apart", run)
+    page = tmp_path / "PAGE.rst"
+    names = ["forks", "key_flood", "mixed_load"]
+    arguments = ["--out", str(tmp_path / "out"), "--write", str(page)]
+    with pytest.raises(KeyboardInterrupt):
+        command.main([*names, *arguments])
+    assert ran == ["forks", "key_flood"]
+    command.main([*names, *arguments, "--resume"])
+    assert ran == ["forks", "key_flood", "key_flood", "mixed_load"]
+    assert "3 of 3 goals reached" in page.read_text()
+    # Another pass is another run; and without the option all is run again.
+    command.main(["forks", *arguments, "--resume", "--long"])
+    command.main(["forks", *arguments])
+    assert ran[4:] == ["forks", "forks"]
 
 
 def test_the_committed_page_names_every_campaign() -> None:
