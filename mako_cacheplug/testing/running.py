@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import os
 import struct
+import sys
 import threading
 import time
 import traceback
@@ -71,9 +72,19 @@ def in_threads(
         thread.join(max(0.0, end - time.monotonic()))
     if errors:
         raise errors[0]
-    hanging = sum(thread.is_alive() for thread in threads)
-    assert not hanging, f"{hanging} threads still run after {limit} s"
+    hanging = [thread for thread in threads if thread.is_alive()]
+    assert not hanging, (
+        f"{len(hanging)} threads still run after {limit} s\n"
+        + "\n".join(map(_stack, hanging))
+    )
     return [results[index] for index in range(len(functions))]
+
+
+def _stack(thread: threading.Thread) -> str:
+    """Return where *thread* is."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    where = "" if frame is None else "".join(traceback.format_stack(frame))
+    return f"{thread.name}:\n{where}"
 
 
 def within(seconds: float, function: Callable[[], _T]) -> _T:
