@@ -145,14 +145,9 @@ class LabelVersions:
         storage = self._storage.source if creating else self._storage
         known: Mapping[str, str | None] = {}
         if ahead is not None:
-            proof = self._proofs.get(key)
-            if (
-                proof is not None
-                and proof.expected == expected
-                and (not trusting or 0.0 < proof.until - now <= TRUST_SECONDS)
-                and ahead.has(proof.gathered, trusting)
-            ):
-                return proof.entry
+            proven = self._proven(key, expected, now, trusting, ahead)
+            if proven is not None:
+                return proven
             entry, known = ahead.read(key, expected, trusting)
         elif storage.in_bulk and len(expected) > trusting:
             found = storage.read_many((key, *expected[trusting:]))
@@ -162,42 +157,51 @@ class LabelVersions:
                 seen.update({name: known.get(name) for name in expected})
         else:
             entry = storage.read(key)
-        if entry is NO_VALUE:
+        if entry is NO_VALUE or not (entry.labels or expected):
             return entry
-        pairs = entry.labels
-        if not (pairs or expected):
-            return entry
-        left_out = 0
-        if trusting:
-            checked = self._checked.get(key)
-            if (
-                checked is not None
-                and expected[0] not in known  # or it is checked for nothing
-                and 0.0 < checked[2] - now <= TRUST_SECONDS
-                and checked[0] == entry.created_at
-                and checked[1] == pairs
-            ):
-                if len(pairs) == len(expected) == 1:
-                    if ahead is not None:
-                        self._prove(key, expected, entry, ahead, trusting)
-                    return entry
-                own = expected[0]
-                pairs = tuple([pair for pair in pairs if pair[0] != own])
-                left_out = 1
-        if not _have(pairs, expected[left_out:]):
+        pairs, names = entry.labels, expected
+        # What came along is looked at, or it is checked for nothing.
+        is_trusted = (
+            trusting
+            and expected[0] not in known
+            and self._is_trusted(key, entry, now)
+        )
+        if is_trusted:
+            pairs = tuple([pair for pair in pairs if pair[0] != expected[0]])
+            names = expected[1:]
+        if not _have(pairs, names):
             return NO_VALUE
         if ahead is not None:
-            rare = expected[0] if trusting and not left_out else None
+            rare = expected[0] if trusting and not is_trusted else None
             known = ahead.versions(pairs, known, rare)
         if not _are_current(storage, pairs, known):
             return NO_VALUE
-        if trusting and not left_out:
+        if trusting and not is_trusted:
             # From when its label was read.
             since = now if ahead is None else now - ahead.age
             self._trust(key, entry, since)
         if ahead is not None:
             self._prove(key, expected, entry, ahead, trusting)
         return entry
+
+    def _proven(
+        self,
+        key: str,
+        expected: tuple[str, ...],
+        now: float,
+        trusting: bool,
+        ahead: ReadAhead,
+    ) -> CacheEntry | None:
+        """Return the entry under *key* if its proof still holds."""
+        proof = self._proofs.get(key)
+        if (
+            proof is not None
+            and proof.expected == expected
+            and (not trusting or 0.0 < proof.until - now <= TRUST_SECONDS)
+            and ahead.has(proof.gathered, trusting)
+        ):
+            return proof.entry
+        return None
 
     def _prove(
         self,
@@ -268,6 +272,16 @@ class LabelVersions:
             self._checked.clear()
         until = now + TRUST_SECONDS
         self._checked[key] = (entry.created_at, entry.labels, until)
+
+    def _is_trusted(self, key: str, entry: CacheEntry, now: float) -> bool:
+        """Tell whether *entry*'s first label was found current just now."""
+        checked = self._checked.get(key)
+        return (
+            checked is not None
+            and 0.0 < checked[2] - now <= TRUST_SECONDS
+            and checked[0] == entry.created_at
+            and checked[1] == entry.labels
+        )
 
     def _trusted_until(self, key: str) -> float:
         checked = self._checked.get(key)
