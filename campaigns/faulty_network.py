@@ -205,16 +205,16 @@ def _travel(way: _Way, contender: str, renders: int, seed: int) -> _Tally:
             if chance.random() < 0.2:
                 site.change(chance.randrange(_CARDS))
             began = time.monotonic()
+            shown = None
             try:
                 shown = site.render(site.cached)
             except Exception as error:  # it is what is counted
                 tally.errors += 1
                 tally.kinds.add(type(error).__name__)
-            else:
-                if shown != site.uncached():
-                    tally.wrong += 1
-                    tally.kinds.add(f"{way.name}, seed {seed}, page {number}")
             tally.longest = max(tally.longest, time.monotonic() - began)
+            if shown not in (None, site.uncached()):
+                tally.wrong += 1
+                tally.kinds.add(f"{way.name}, seed {seed}, page {number}")
             tally.renders += 1
         tally.made += site.made
         tally.faults += sum(wire.faults for wire in wires)
