@@ -92,8 +92,8 @@ class FileBackend(CacheBackend):
     :param max_copied_bytes: bound of the copies that a region keeps of what
         it has read, in bytes, ``None`` for none, 0 for no copies.
     :param clock: seconds since 1970.
-    :raises OptionError: if *root* cannot be a path or *max_bytes* is not
-        positive.
+    :raises OptionError: if *root* cannot be a path, or counts from a current
+        folder that is gone, or *max_bytes* is not positive.
     """
 
     def __init__(
@@ -120,11 +120,20 @@ class FileBackend(CacheBackend):
                 option="max_bytes",
                 value=max_bytes,
             )
-        self.root = os.path.abspath(path)
+        try:
+            self.root = os.path.abspath(path)
+            quoted = urllib.parse.quote(os.fsencode(self.root))
+        except (OSError, UnicodeError) as error:
+            raise OptionError(
+                f"{path!r} leads nowhere ({error}): write a full path such"
+                " as '/var/cache/app'",
+                option="url",
+                value=path,
+            ) from error
         self.max_bytes = max_bytes
         self.max_value_bytes = max_value_bytes
         self.max_copied_bytes = max_copied_bytes
-        self.url = "file://" + urllib.parse.quote(self.root)
+        self.url = f"file://{quoted}"
         self._clock = clock
         self._limit = math.inf if max_bytes is None else max_bytes
         self._folders = Folders(self.root)
@@ -237,7 +246,8 @@ class FileBackend(CacheBackend):
         except FileNotFoundError:
             return NO_VALUE
         except OSError as error:
-            if error.errno in NO_FILE:
+            # One that may not be read, as it is another user's, gives way.
+            if error.errno in NO_FILE or error.errno == errno.EACCES:
                 return NO_VALUE
             raise self._error("read", error) from error
         # An expired file stays: its successor may be about to replace it.

@@ -17,6 +17,7 @@ would need a write at every read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -26,6 +27,7 @@ from typing import Final
 from typing import NamedTuple
 
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug_file.folders import Folder
 from mako_cacheplug_file.folders import Folders
 from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import open_plain
@@ -35,6 +37,12 @@ from mako_cacheplug_file.folders import TEMPORARY
 from mako_cacheplug_file.locks import FileMutex
 
 __all__ = ["File", "Ledger", "files_in", "make_room"]
+
+_LEFT_OVER: Final = 900.0
+"""Seconds after which a file that is being written has lost its writer."""
+
+_MARK_SECONDS: Final = 3600.0
+"""Seconds after which a mark has lost its creator."""
 
 _NAME_LENGTH: Final = 32
 _OWN: Final = re.compile(
@@ -65,6 +73,18 @@ class File(NamedTuple):
     def is_entry(self) -> bool:
         """Whether it is an entry, not a mark or being written."""
         return len(self.name) == _NAME_LENGTH
+
+    def is_left_over(self, now: float) -> bool:
+        """Tell whether it is no entry, and nobody will make it one.
+
+        :param now: seconds since 1970.
+        """
+        if self.is_entry:
+            return False
+        # One of the future is as lost: the clock was set back since.
+        age = abs(now - self.mtime_ns / 1e9)
+        is_mark = self.name.startswith(MARK)
+        return age > (_MARK_SECONDS if is_mark else _LEFT_OVER)
 
 
 def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:
@@ -120,16 +140,17 @@ class Ledger:
 
     def put(self, shard: str, size: int) -> None:
         """Note that a folder holds *size* bytes."""
-        os.pwrite(self._fd, _CELL.pack(size), _NUMBER[shard] * _CELL.size)
+        # Within what a cell can hold, whatever stood there: a file that is
+        # all holes may say that it is as large as it likes.
+        data = _CELL.pack(min(max(size, 0), 2**62))
+        os.pwrite(self._fd, data, _NUMBER[shard] * _CELL.size)
 
     def add(self, shard: str, change: int) -> None:
         """Note that *change* bytes came to a folder, or left it."""
         place = _NUMBER[shard] * _CELL.size
         data = os.pread(self._fd, _CELL.size, place)
         (size,) = _CELL.unpack(data.ljust(_CELL.size, b"\0"))
-        # Within what a cell can hold, whatever stood there.
-        size = min(max(size + change, 0), 2**62)
-        os.pwrite(self._fd, _CELL.pack(size), place)
+        self.put(shard, size + change)
 
 
 def make_room(
@@ -173,8 +194,9 @@ def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
     """Remove the oldest entries until *goal* bytes are left.
 
     Those of the future first: since the clock was set back, all that is
-    stored would be older, and leave at once.  A folder that cannot be read,
-    or from which nothing can be removed, is left out: the others make room.
+    stored would be older, and leave at once.  What dead writers left goes,
+    too: it takes room that is not noted.  A folder that cannot be read, or
+    from which nothing can be removed, is left out: the others make room.
 
     :raises OSError: if that is so of all of them.
     """
@@ -202,16 +224,15 @@ def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
             shard = waiting.pop()
             noted = ledger.read()[_NUMBER[shard]]
             try:
-                with folders.listing(shard) as (names, fd):
-                    files = files_in(names, shard, fd)
-                    found = [file for file in files if file.is_entry]
+                found = _entries_in(folders, shard, now_ns / 1e9)
             except OSError as error:
                 leave_out(shard, error)
                 continue
             taken += 1
             cells[shard] = sum(file.size for file in found)
-            # Not put: what others write meanwhile would be forgotten.
-            ledger.add(shard, cells[shard] - noted)
+            if cells[shard] != noted:
+                # Not put: what others write meanwhile would be forgotten.
+                ledger.add(shard, cells[shard] - noted)
             seen += found
         if not seen and taken == len(turn):
             break  # Nothing is there: the figures are right by now.
@@ -225,6 +246,19 @@ def _cull(folders: Folders, ledger: Ledger, goal: int, now_ns: int) -> None:
         ledger.take_turn(waiting[-1])
 
 
+def _entries_in(folders: Folders, shard: str, now: float) -> list[File]:
+    """Return a folder's entries, and remove what is left over there."""
+    found: list[File] = []
+    with folders.listing(shard) as (names, fd):
+        for file in files_in(names, shard, fd):
+            if file.is_entry:
+                found.append(file)
+            elif file.is_left_over(now):
+                with contextlib.suppress(OSError):
+                    remove(file.name, fd)
+    return found
+
+
 def _remove_until(
     folders: Folders,
     ledger: Ledger,
@@ -234,19 +268,25 @@ def _remove_until(
 ) -> dict[str, OSError]:
     """Return the folders from which something could not be removed."""
     total = sum(cells.values())
+    # Opened now: who has moved a store away has its files there.
+    opened: dict[str, Folder] = {}
     removed: dict[str, int] = {}
     refused: dict[str, OSError] = {}
     for file in files:
         if total <= goal:
             break
+        shard = file.shard
         try:
-            remove(file.name, folders.kept(file.shard).fd)
+            if shard not in opened:
+                opened[shard] = folders.open(shard)
+            is_ours = remove(file.name, opened[shard].fd)
         except OSError as error:
-            refused[file.shard] = error
+            refused[shard] = error
             continue
         total -= file.size
-        removed[file.shard] = removed.get(file.shard, 0) + file.size
+        cells[shard] -= file.size
+        if is_ours:  # Who else removes one has noted it.
+            removed[shard] = removed.get(shard, 0) + file.size
     for shard, size in removed.items():
-        cells[shard] -= size
         ledger.add(shard, -size)
     return refused

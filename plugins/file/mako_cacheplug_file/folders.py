@@ -83,7 +83,9 @@ def make_folder(path: str) -> None:
         os.mkdir(path, 0o700)
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
-        make_folder(path)
+        # Once: where nothing can be made, as in /proc, it is missing again.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
     except FileExistsError:
         if not os.path.isdir(path):
             raise
@@ -113,9 +115,14 @@ def open_plain(path: str) -> int:
         if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise
     else:
-        if is_plain(fd):
+        is_ours = False
+        try:
+            is_ours = is_plain(fd)
+        finally:
+            if not is_ours:
+                os.close(fd)
+        if is_ours:
             return fd
-        os.close(fd)
     make_way(path)
     return os.open(path, _OWN | os.O_EXCL, 0o600)
 

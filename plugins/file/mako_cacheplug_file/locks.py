@@ -14,7 +14,9 @@ POSIX locks have three habits to live with:
   this process holds is also kept here;
 * closing *any* descriptor of the file drops *all* of the process's locks on
   it, so there is one descriptor per file and process, shared by everybody
-  and closed when nothing is held.  Other code must not open this file;
+  and closed when nothing is held.  Other code must not open this file.
+  Whoever links it to where the store opens another one could as well remove
+  it: two hold one key then, and both create;
 * a child of ``fork`` holds nothing, and its copy here starts empty.
 """
 
@@ -127,7 +129,11 @@ def _open(path: str, create: bool) -> _LockFile:
     if file is not None:
         return file
     fd = os.open(path, _OPEN | os.O_CREAT if create else _OPEN, 0o600)
-    identity = _identity(os.fstat(fd))
+    try:
+        identity = _identity(os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
     file = _files.get(identity)
     if file is None:
         file = _files[identity] = _LockFile(identity, fd)
@@ -207,18 +213,20 @@ class FileMutex:
 
         :raises BackendError: if the kernel refuses.
         """
-        file = self._file
-        self._file = None
-        with _guard:
-            if file is None or file.held.get(self._start) is not self:
-                return False
-            del file.held[self._start]
-            try:
-                fcntl.lockf(file.fds[0], fcntl.LOCK_UN, _SLOT - 1, self._start)
-            except OSError as error:
-                raise self._error("unlock", error) from error
-            finally:
-                _close_unless_held(file)
+        try:
+            with _guard:
+                file, self._file = self._file, None
+                if file is None or file.held.get(self._start) is not self:
+                    return False
+                del file.held[self._start]
+                try:
+                    fcntl.lockf(
+                        file.fds[0], fcntl.LOCK_UN, _SLOT - 1, self._start
+                    )
+                finally:
+                    _close_unless_held(file)
+        except OSError as error:
+            raise self._error("unlock", error) from error
         return True
 
     def holder(self) -> str | None:

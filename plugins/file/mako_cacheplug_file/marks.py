@@ -133,7 +133,7 @@ def _read(mark: str, folder: int) -> bytes | None:
     except OSError as error:
         if error.errno == errno.EISDIR:
             return _NO_CLAIM  # It is not ours to remove.
-        if error.errno not in (errno.ELOOP, errno.ENXIO):
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EACCES):
             raise
         remove(mark, folder)
         return None

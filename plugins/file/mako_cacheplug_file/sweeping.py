@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Final
 
 from mako_cacheplug_file import culling
 from mako_cacheplug_file import record
 from mako_cacheplug_file.culling import File
 from mako_cacheplug_file.culling import Ledger
 from mako_cacheplug_file.folders import Folders
-from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import NO_FILE
 from mako_cacheplug_file.folders import READ
 from mako_cacheplug_file.folders import remove
@@ -25,12 +23,6 @@ from mako_cacheplug_file.folders import SHARDS
 __all__ = ["is_over", "sweep"]
 
 IsOver = Callable[[File, int], bool]
-
-_LEFT_OVER: Final = 900.0
-"""Seconds after which a file that is being written has lost its writer."""
-
-_MARK_SECONDS: Final = 3600.0
-"""Seconds after which a mark has lost its creator."""
 
 
 def is_over(file: File, folder: int, now: float) -> bool:
@@ -41,10 +33,7 @@ def is_over(file: File, folder: int, now: float) -> bool:
     :raises OSError: if it cannot be read.
     """
     if not file.is_entry:
-        # One of the future is as lost: the clock was set back since.
-        age = abs(now - file.mtime_ns / 1e9)
-        is_mark = file.name.startswith(MARK)
-        return age > (_MARK_SECONDS if is_mark else _LEFT_OVER)
+        return file.is_left_over(now)
     try:
         fd = os.open(file.name, READ, dir_fd=folder)
     except FileNotFoundError:

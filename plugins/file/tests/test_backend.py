@@ -413,6 +413,49 @@ def test_a_relative_root_stays_where_it_was(
     assert len(entries(tmp_path / "cache")) == 1
 
 
+@pytest.mark.parametrize(
+    "leads_nowhere", ["a folder that is gone", "a name that cannot be one"]
+)
+def test_a_root_that_leads_nowhere_says_what_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads_nowhere: str
+) -> None:
+    name = "cache"
+    if "gone" in leads_nowhere:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+    else:
+        name = "/\ud800"
+    with pytest.raises(OptionError, match="write a full path") as caught:
+        FileBackend(name)
+    assert caught.value.option == "url"
+    assert caught.value.value == name
+
+
+def test_a_root_may_have_bytes_that_are_no_text(tmp_path: Path) -> None:
+    backend = FileBackend(tmp_path / "caf\udce9")
+    backend.set("k", b"v", None)
+    assert backend.get("k") == b"v"
+    assert backend.url.endswith("/caf%E9")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9"]
+
+
+@pytest.mark.parametrize(
+    "root", ["/proc/cache/pages", "/dev/null/cache", "/" + 300 * "x"]
+)
+def test_a_root_where_nothing_can_be_made_is_an_error_each_time(
+    root: str,
+) -> None:
+    backend = FileBackend(root)
+    for use in (
+        lambda: backend.set("k", b"v", None),
+        lambda: backend.claim("k"),
+        backend.mutex("k", 1.0).acquire,
+    ):
+        with pytest.raises(BackendError, match="could not"):
+            use()
+
+
 def test_what_it_can_do(backend: FileBackend) -> None:
     assert isinstance(backend, SupportsMutex)
     assert isinstance(backend, SupportsClear)

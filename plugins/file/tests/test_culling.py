@@ -7,9 +7,11 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from typing import Protocol
 
 import pytest
+from mako_cacheplug_file import culling
 from mako_cacheplug_file import FileBackend
 from mako_cacheplug_file.culling import Ledger
 from mako_cacheplug_file.locks import CULLING
@@ -120,6 +122,116 @@ def test_the_ledger_follows_sets_and_deletes(
     assert noted() == backend.usage().bytes
     backend.clear()
     assert noted() == backend.usage().bytes == 0
+
+
+def test_making_room_removes_what_dead_writers_left(
+    root: Path, clock: Clock
+) -> None:
+    """It is in nobody's account; the living go on."""
+    backend = FileBackend(root, max_bytes=50_000, clock=clock)
+    fill(backend, clock, range(1), 1_000)
+    (shard,) = root.glob("??")
+    left = {f"new-{16 * digit}-1": 1000.0 for digit in "ab"}
+    left |= {f"new-{16 * 'c'}-1": 800.0, f"mark-{32 * 'd'}": 4000.0}
+    left |= {f"mark-{32 * 'e'}": 3000.0, "new-york": 9999.0}
+    for name, age in left.items():
+        (shard / name).write_bytes(bytes(10_000))
+        os.utime(shard / name, (clock.now - age, clock.now - age))
+    fill(backend, clock, range(1, 60), 1_000)
+    assert sorted(p.name for p in shard.iterdir() if p.name in left) == [
+        f"mark-{32 * 'e'}",
+        f"new-{16 * 'c'}-1",
+        "new-york",
+    ]
+    assert 40_000 < backend.usage().bytes <= 50_000
+
+
+def test_what_goes_unnoted_costs_nothing_that_is_there(
+    root: Path, clock: Clock
+) -> None:
+    """As what is found torn, or another version has pruned."""
+    backend = FileBackend(root, max_bytes=50_000, clock=clock)
+    fill(backend, clock, range(40), 1_000)
+    for path in [*root.glob("??/*")][:20]:
+        path.write_bytes(b"torn")
+    left = present(backend, range(40))
+    assert len(left) == 20
+    fill(backend, clock, range(40, 65), 1_000)
+    assert present(backend, range(65)) == [*left, *range(40, 65)]
+
+
+@pytest.fixture
+def removing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[], object]], None]:
+    """Do something, once, when the files that will leave are known."""
+
+    def when(act: Callable[[], object]) -> None:
+        acts = [act]
+
+        def remove_until(*args: Any) -> object:
+            if acts:
+                acts.pop()()
+            return real(*args)
+
+        real = culling._remove_until
+        monkeypatch.setattr(culling, "_remove_until", remove_until)
+
+    return when
+
+
+def test_nothing_is_removed_from_a_store_that_was_moved_away(
+    root: Path, clock: Clock, removing: Any
+) -> None:
+    """As a backup is made; it was read just now."""
+    backend = FileBackend(root, max_bytes=50_000, clock=clock)
+    fill(backend, clock, range(40), 1_000)
+    away = root.with_name("away")
+    files: set[str] = set()
+
+    def move() -> None:
+        assert present(backend, range(40))
+        root.rename(away)
+        files.update(str(path) for path in away.glob("??/*"))
+
+    removing(move)
+    fill(backend, clock, range(40, 60), 1_000)
+    assert len(files) > 40
+    # What was being written is there, too.
+    assert {str(path) for path in away.glob("??/*")} >= files
+    assert len(present(backend, range(40, 60))) > 5
+
+
+def test_what_somebody_else_removes_is_taken_from_the_account_once(
+    root: Path, clock: Clock, removing: Any
+) -> None:
+    backend = FileBackend(root, max_bytes=500_000, clock=clock)
+    fill(backend, clock, range(400), 1_000)
+    deleted: list[int] = []
+
+    def delete() -> None:
+        deleted.extend(range(200))
+        for number in deleted:
+            FileBackend(root).delete(str(number))
+
+    removing(delete)
+    for number in range(400, 500):
+        if not deleted:
+            fill(backend, clock, range(number, number + 1), 1_000)
+    assert deleted
+    with Ledger(str(root / "mako_cacheplug.usage")) as ledger:
+        assert sum(ledger.read()) == backend.usage().bytes
+
+
+def test_a_cell_takes_whatever_size_there_is(root: Path) -> None:
+    """Three files of nothing but a hole say more than 64 bits hold."""
+    root.mkdir()
+    with Ledger(str(root / "ledger")) as ledger:
+        ledger.put("00", 3 * 2**63)
+        ledger.add("00", 3 * 2**63)
+        ledger.put("ff", -1)
+        assert ledger.read()[0] >= 2**62
+        assert ledger.read()[255] == 0
 
 
 def test_while_another_makes_room_little_more_is_written(

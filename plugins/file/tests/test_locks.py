@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mako_cacheplug_file import FileBackend
 
+from mako_cacheplug.testing.running import in_threads
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 HOLD = """
@@ -232,6 +234,29 @@ def test_only_one_of_many_threads_wins(backend: FileBackend) -> None:
     for thread in threads:
         thread.join()
     assert won.count(True) == 1
+
+
+def test_threads_that_share_a_mutex_exclude_each_other(
+    backend: FileBackend,
+) -> None:
+    mutex = backend.mutex("k", 30.0)
+    inside: list[int] = []
+    most = 0
+
+    def work() -> None:
+        nonlocal most
+        for number in range(300):
+            if mutex.acquire():
+                inside.append(number)
+                most = max(most, len(inside))
+                inside.pop()
+                assert mutex.release()
+
+    in_threads([work] * 4)
+    assert most == 1
+    assert mutex.holder() is None
+    assert mutex.acquire()
+    assert mutex.release()
 
 
 def test_a_forked_child_holds_nothing_and_frees_nothing(
