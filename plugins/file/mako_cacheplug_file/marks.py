@@ -15,6 +15,10 @@ to write the entry *into the mark's file* and to rename that into its place:
 
 A mark is written under another name and linked to its own, so that its token
 is there whole or not at all.
+
+A mark stays where its creator failed or died.  So that no flood of such keys
+fills the folder, one new mark in 64 has the others counted, and the oldest
+removed where there are more than creators can be at work.
 """
 
 from __future__ import annotations
@@ -36,6 +40,12 @@ __all__ = ["fill", "put", "void"]
 
 _TOKEN: Final = 16
 _NO_CLAIM: Final = b""
+_MOST: Final = 64
+"""Marks in a folder: a quarter of a thousand times that in the store."""
+
+_THINNED_BELOW: Final = 4
+"""The first byte of the one token in 64 that has them counted."""
+
 _TRIES: Final = 8
 """Others may remove a mark just before it is read, but not for ever."""
 
@@ -73,6 +83,8 @@ def put(name: str, folder: int) -> bytes:
                     dst_dir_fd=folder,
                     follow_symlinks=False,
                 )
+                if token[0] < _THINNED_BELOW:
+                    _thin(folder)
                 return token
     finally:
         if new:
@@ -122,6 +134,29 @@ def fill(
         return os.fstat(fd).st_nlink > 0
     finally:
         os.close(fd)
+
+
+def _thin(folder: int) -> None:
+    """Remove the older marks of a folder that has too many.
+
+    What is made under one of them is not stored.
+    """
+    with contextlib.suppress(OSError):
+        # A descriptor of its own: two listings of one would share a place.
+        fd = os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            found = [name for name in os.listdir(fd) if name.startswith(MARK)]
+        finally:
+            os.close(fd)
+        if len(found) <= _MOST:
+            return
+        ages = []
+        for name in found:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                ages.append((status.st_mtime_ns, name))
+        for _, name in sorted(ages)[: -_MOST // 2]:
+            remove(name, folder)
 
 
 def _read(mark: str, folder: int) -> bytes | None:

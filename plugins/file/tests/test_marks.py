@@ -282,3 +282,24 @@ def test_what_is_no_claim_holds_for_nothing(
     mark_of(root).write_bytes(b"")
     assert backend.check_and_set("k", b"v", None, claim) is False
     assert backend.get("k") is NO_VALUE
+
+
+def test_creators_that_fail_leave_few_marks(root: Path) -> None:
+    """For whatever keys; those of creators at work are among the youngest."""
+    root.mkdir()
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        (root / "an-entry").touch()
+        most = 0
+        for number in range(4_000):
+            name = f"{number:032x}"
+            token = marks.put(name, folder)
+            assert marks.put(name, folder) == token
+            if number % 100 == 0:
+                most = max(most, len(os.listdir(root)))
+        # One that is in 64, at each of more than a thousand, never comes.
+        assert 64 < most < 64 + 1_100
+        assert (root / "an-entry").exists()
+        assert (root / f"mark-{3_999:032x}").exists()
+    finally:
+        os.close(folder)
