@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug_memcached._server import Server
 from mako_cacheplug_memcached._wire import EXPIRED
 from mako_cacheplug_memcached._wire import expiry_time
@@ -39,6 +40,8 @@ def _forsake(server: Server, key: bytes, item: bytes) -> None:
     Other processes cannot tell, so it is removed when the server answers
     again.
     """
+    if item in _forsaken:
+        return
     if len(_forsaken) >= _MOST_FORSAKEN:
         _forsaken.clear()
     _forsaken[item] = None
@@ -47,15 +50,11 @@ def _forsake(server: Server, key: bytes, item: bytes) -> None:
 
 def _remove(server: Server, key: bytes, item: bytes) -> bool:
     """Remove *item* from under *key*; tell whether it was there."""
-    try:
-        found = server.call(lambda c: c.gets(key))
-        if found is None or found[0] != item:
-            return False
-        unique = found[1]
-        return server.call(lambda c: c.cas(key, b"", unique, EXPIRED))
-    except BackendError:
-        _forsake(server, key, item)
-        raise
+    found = server.call(lambda c: c.gets(key))
+    if found is None or found[0] != item:
+        return False
+    unique = found[1]
+    return server.call(lambda c: c.cas(key, b"", unique, EXPIRED))
 
 
 class MemcachedMutex:
@@ -104,6 +103,10 @@ class MemcachedMutex:
         try:
             if self._add() or self._take_over():
                 return True
+        except NotAskedError:
+            # What was asked before that has been answered with no.
+            self._ours = b""
+            raise
         except BackendError:
             _forsake(self.server, self.key, self._ours)
             raise
@@ -120,7 +123,11 @@ class MemcachedMutex:
         ours, self._ours = self._ours, b""
         if not ours or self._process != os.getpid():
             return False
-        return _remove(self.server, self.key, ours)
+        try:
+            return _remove(self.server, self.key, ours)
+        except BackendError:
+            _forsake(self.server, self.key, ours)
+            raise
 
     def holder(self) -> str | None:
         """Return the token of who holds it now, or ``None``.

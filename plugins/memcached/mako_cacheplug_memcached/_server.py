@@ -25,6 +25,8 @@ __all__ = ["Server"]
 _T = TypeVar("_T")
 
 _MOST_DEBTS: Final = 64
+_SETTLING_SECONDS: Final = 0.05
+"""So long the call that finds the server back may be kept by them."""
 
 
 class Server:
@@ -108,14 +110,23 @@ class Server:
 
         The last 64 are kept, for as long as this process lives.
 
-        :param action: may raise :class:`.BackendError`, which is left out.
+        :param action: may raise :class:`.BackendError`; it is done another
+            time then.
         """
         self._debts.append(action)
 
     def _settle(self) -> None:
-        while self._debts and self.breaker.is_well:
-            with contextlib.suppress(BackendError, IndexError):
-                self._debts.popleft()()
+        until = time.monotonic() + _SETTLING_SECONDS
+        while self._debts and time.monotonic() < until:
+            try:
+                action = self._debts.popleft()
+            except IndexError:
+                return
+            try:
+                action()
+            except BackendError:
+                self._debts.append(action)
+                return
 
     def get(self, key: bytes) -> bytes | NoValue:
         """Return what :meth:`call` does with a connection's ``get``.

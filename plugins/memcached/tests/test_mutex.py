@@ -7,10 +7,13 @@ import time
 from typing import Any
 
 import pytest
+from mako_cacheplug_memcached import _server
 from mako_cacheplug_memcached import MemcachedBackend
 
+from mako_cacheplug import breaker
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.testing import ManualClock
 from mako_cacheplug.testing.servers import MemcachedServer
 from mako_cacheplug.testing.wire import Wire
@@ -184,6 +187,51 @@ def test_a_lock_that_could_not_be_released_is_when_the_server_is_back(
         assert raw(b"mg mcp~l:%s t" % name.encode()) == b"EN"
 
 
+def test_a_lock_that_the_server_was_not_asked_for_is_not_given_back(
+    make: Any, server: MemcachedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it has are, however many were wanted meanwhile."""
+    for name in ("FIRST_REST_SECONDS", "LONGEST_REST_SECONDS"):
+        monkeypatch.setattr(breaker, name, 7200.0)
+    with Wire(server) as wire:
+        backend = make(wire, timeout=0.1)
+        held = backend.mutex("held", 30.0)
+        assert held.acquire()
+        server.pause()
+        with pytest.raises(BackendError):
+            held.release()
+        for number in range(100):
+            mutex = backend.mutex(str(number), 30.0)
+            with pytest.raises(NotAskedError):
+                mutex.acquire()
+            assert not mutex.release()
+        server.resume()
+        later = lambda: time.monotonic() + 7201.0  # noqa: E731
+        monkeypatch.setattr(backend.breakers[0], "_clock", later)
+        wire.trips()
+        assert backend.get("other") is NO_VALUE
+        assert len(wire.trips()) == 3
+        assert held.holder() is None
+
+
+def test_what_is_owed_to_a_slow_server_does_not_keep_a_page(
+    make: Any, server: MemcachedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_server, "_SETTLING_SECONDS", 0.0)
+    with Wire(server) as wire:
+        backend = make(wire, timeout=0.1)
+        mutexes = [backend.mutex(name, 30.0) for name in "abc"]
+        for mutex in mutexes:
+            assert mutex.acquire()
+        server.pause()
+        with pytest.raises(BackendError):
+            backend.release_many(mutexes)
+        server.resume()
+        wire.trips()
+        assert backend.get("other") is NO_VALUE
+        assert len(wire.trips()) == 1
+
+
 def test_of_many_released_together_an_heirs_is_left_alone(
     backend: MemcachedBackend,
 ) -> None:
@@ -298,8 +346,9 @@ def test_a_killed_holder_delays_by_its_lease(
         from mako_cacheplug_memcached import MemcachedBackend
         port, client = args
         store = MemcachedBackend([("127.0.0.1", int(port))], client=client)
+        began = time.time()
         assert store.mutex("k", 1.0).acquire()
-        print(time.time(), flush=True)
+        print(began, flush=True)
         time.sleep(100)
         """,
         server.port,
