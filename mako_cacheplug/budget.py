@@ -8,10 +8,12 @@ within a page spends of both.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
-__all__ = ["Budget", "clock", "spend"]
+__all__ = ["Budget", "clock", "free", "spend"]
 
 clock = time.monotonic
 """Seconds, by which calls are measured."""
@@ -19,6 +21,7 @@ clock = time.monotonic
 
 class _Spent(threading.local):
     seconds = 0.0
+    is_counted = True
 
 
 _spent = _Spent()
@@ -26,7 +29,19 @@ _spent = _Spent()
 
 def spend(seconds: float) -> None:
     """Add *seconds* to what this thread has spent."""
-    _spent.seconds += seconds
+    if _spent.is_counted:
+        _spent.seconds += seconds
+
+
+@contextlib.contextmanager
+def free() -> Iterator[None]:
+    """Let what this thread spends in the block not count."""
+    before = _spent.is_counted
+    _spent.is_counted = False
+    try:
+        yield
+    finally:
+        _spent.is_counted = before
 
 
 class Budget:

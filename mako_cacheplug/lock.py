@@ -39,6 +39,7 @@ from typing import Final
 from typing import Generic
 from typing import TypeVar
 
+from mako_cacheplug import budget
 from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
@@ -264,28 +265,31 @@ class DogpileLock(Generic[_V]):
         those who joined it get that: still one creation in each process.
         """
         deadline = self._clock() + wait
-        holder = mutex.holder()
-        pause = FIRST_PAUSE * (1.0 + self._chance())
-        questions = 0
-        while holder is not None:
-            remaining = deadline - self._clock()
-            if remaining <= 0.0:
-                break
-            with self._guard:
-                may_follow = _graph.may_follow(flight)
-            if not may_follow:
-                found = look()
-                return create() if found is NO_VALUE else found
-            self._sleep(min(pause, remaining))
-            pause = min(4.0 * pause, LAST_PAUSE)
-            questions += 1
-            if questions % LOOK_EVERY == 0:
-                found = look()
-                if found is not NO_VALUE:
-                    return found
-            elif mutex.holder() != holder:
-                break
-        return look()
+        may_follow = True
+        # However far the store is, to wait is limited by *wait* alone.
+        with budget.free():
+            holder = mutex.holder()
+            pause = FIRST_PAUSE * (1.0 + self._chance())
+            questions = 0
+            while holder is not None:
+                remaining = deadline - self._clock()
+                if remaining <= 0.0:
+                    break
+                with self._guard:
+                    may_follow = _graph.may_follow(flight)
+                if not may_follow:
+                    break
+                self._sleep(min(pause, remaining))
+                pause = min(4.0 * pause, LAST_PAUSE)
+                questions += 1
+                if questions % LOOK_EVERY == 0:
+                    found = look()
+                    if found is not NO_VALUE:
+                        return found
+                elif mutex.holder() != holder:
+                    break
+        found = look()
+        return found if may_follow or found is not NO_VALUE else create()
 
 
 _every_lock: weakref.WeakSet[DogpileLock[Any]] = weakref.WeakSet()

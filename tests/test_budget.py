@@ -80,6 +80,30 @@ class Slow(Plain):
             self.memory.delete(key)
 
 
+class Elsewhere(Slow):
+    """One in which another process is making what is missing."""
+
+    made: MemoryBackend | None = None
+    """What is there when it is done."""
+
+    def mutex(self, key: str, lease: float) -> Elsewhere:
+        return self
+
+    def acquire(self) -> bool:
+        self._ask("acquire")
+        return self.made is None
+
+    def holder(self) -> str | None:
+        self._ask("holder")
+        if self.made is None or self.asked.count("holder") < 100:
+            return "another"
+        self.memory, self.made = self.made, None
+        return None
+
+    def release(self) -> bool:
+        return True
+
+
 PAGE = """
 <%def name="part(n)" cached="True" cache_timeout="50">${made(n)}</%def>
 % for n in numbers:
@@ -96,6 +120,9 @@ ${part(0)} ${around()}
 """
 
 
+STORES = {"one by one": Plain, "elsewhere": Elsewhere}
+
+
 class Site:
     """Pages over a slow store, and what they did."""
 
@@ -104,7 +131,7 @@ class Site:
     ) -> None:
         self.clock = clock
         self.now = ManualClock()
-        self.store = Plain(clock) if way == "one by one" else Slow(clock)
+        self.store = STORES.get(way, Slow)(clock)
         self.region = CacheRegion(
             TieredBackend(self.store) if way == "tiered" else self.store,
             name="r",
@@ -286,6 +313,23 @@ def test_what_is_created_around_is_not_stored(
     for _ in range(2):
         site.made.clear()
         page.render(made=site.make, slow=str)
+    assert site.made == []
+
+
+def test_waiting_for_another_process_takes_nothing_of_it(
+    open_site: Callable[..., Site],
+) -> None:
+    """Or whoever waited long would have no time left to look what was made,
+    and make it once more."""
+    site = open_site("250ms", "elsewhere")
+    site.render([1])
+    assert isinstance(site.store, Elsewhere)
+    site.store.made, site.store.memory = site.store.memory, MemoryBackend()
+    site.store.seconds = 0.01
+    site.region._lock._clock = site.clock
+    site.region._lock._sleep = site.clock.advance
+    site.render([1])
+    assert site.store.made is None
     assert site.made == []
 
 
