@@ -34,6 +34,7 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.exceptions import OptionError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
@@ -273,6 +274,7 @@ class ServingRegion:
             and fragment.is_removed
             and not self._storage.staleness
         )
+        failure: BackendError | None = None
         again = is_first = True
         while again:
             now = self._clock()
@@ -292,9 +294,14 @@ class ServingRegion:
                     # A trip for many asks servers that one can do without.
                     if ahead.budget.is_spent:
                         return self._over_budget(key, creator, ahead.budget)
-                    ahead = None
+                    ahead, failure = None, error
                     continue
-                self._counters.store_failed(key, error)
+                is_left_alone = isinstance(error, NotAskedError)
+                if is_left_alone and failure is not None:
+                    error = failure
+                counters.store_failed(key, error)
+                if is_left_alone and fragment is not None and around is None:
+                    return self._without(key, creator)
                 entry, reachable = NO_VALUE, False
             if (
                 entry is not NO_VALUE
@@ -342,13 +349,17 @@ class ServingRegion:
     def _over_budget(
         self, key: str, creator: Callable[[], object], budget: Budget
     ) -> object:
-        """Return what *creator* makes, as its render asks no store any more.
-
-        What is around could not be told what is true of it.
-        """
+        """Return what *creator* makes, and tell once that time is up."""
         if not budget.is_said:
             budget.is_said = True
             self._counters.emit(EventKind.OVER_BUDGET, key)
+        return self._without(key, creator)
+
+    def _without(self, key: str, creator: Callable[[], object]) -> object:
+        """Return what *creator* makes, without asking the store.
+
+        What is around could not be told what is true of it.
+        """
         self._counters.count("misses")
         self._counters.emit(EventKind.MISS, key)
         nesting.nocache()

@@ -41,6 +41,7 @@ from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.exceptions import ValueTooLargeError
 from mako_cacheplug.forks import ForkSafeLock
 from mako_cacheplug.storage import EntryStorage
@@ -347,6 +348,8 @@ class TieredStorage(SourceStorage):
 
     def _fetch(self, missing: Iterable[str]) -> dict[str, CacheEntry]:
         """Return what is far of *missing*, from one trip or from others'."""
+        if self._far.is_away:
+            raise NotAskedError("the far store failed just now")
         own, joined = self._near.board(missing)
         found = self._make(own)
         alone: list[str] = []

@@ -664,6 +664,27 @@ def test_a_trip_that_fails_costs_one_error(
     backend.close()
 
 
+def test_a_trip_after_which_the_store_is_left_alone_is_told(
+    server: MemcachedServer, clock: ManualClock
+) -> None:
+    """What it was for is not read any more."""
+    backend = MemcachedBackend([("127.0.0.1", server.port)], timeout=0.1)
+    site = Site(backend, clock)
+    template = site.put(FRONT)
+    for _ in range(3):
+        assert template.render() == SHOWN
+    kinds: list[EventKind] = []
+    site.region.add_hook(lambda event: kinds.append(event.kind))
+    server.pause()
+    try:
+        assert template.render() == SHOWN
+    finally:
+        server.resume()
+    assert kinds.count(EventKind.STORE_ERROR) == 1
+    assert kinds.count(EventKind.MISS) == NUMBER
+    backend.close()
+
+
 def test_a_server_that_is_away_costs_what_it_holds(
     server: MemcachedServer, clock: ManualClock
 ) -> None:

@@ -14,6 +14,7 @@ from mako_cacheplug import EventKind
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NoValue
 from mako_cacheplug.backends.memory import MemoryBackend
+from mako_cacheplug.backends.tiered import TieredBackend
 from mako_cacheplug.breaker import breaker_of
 from mako_cacheplug.breaker import CircuitBreaker
 from mako_cacheplug.exceptions import NotAskedError
@@ -308,19 +309,16 @@ ${plain()} ${of(1)} ${of(2)} ${vary()} ${around()}
 """
 
 
+@pytest.mark.parametrize("is_tiered", [False, True])
 @pytest.mark.parametrize("is_hooked", [False, True])
 def test_a_page_asks_nothing_and_makes_everything(
-    away: Away, clock: ManualClock, is_hooked: bool
+    away: Away, clock: ManualClock, is_hooked: bool, is_tiered: bool
 ) -> None:
-    region = CacheRegion(away, name="r")
-    keys: list[str] = []
-
-    def hook(event: CacheEvent) -> None:
-        if event.kind is EventKind.MISS:
-            keys.append(event.key)
-
+    store = TieredBackend(away, clock=clock) if is_tiered else away
+    region = CacheRegion(store, name="r", clock=clock)
+    events: list[CacheEvent] = []
     if is_hooked:
-        region.add_hook(hook)
+        region.add_hook(events.append)
     page = Template(
         PAGE,
         cache_impl="cacheplug",
@@ -336,11 +334,16 @@ def test_a_page_asks_nothing_and_makes_everything(
     expected = render()
     assert render() == expected
     away.is_away = True
+    if is_tiered:
+        asked = away.asked
+        assert render() == expected
+        assert away.asked == asked
+        clock.advance(1.1)
     for _ in range(3):
         assert render() == expected
     away.asked = 0
     made.clear()
-    keys.clear()
+    events.clear()
     before = region.stats()
     assert render() == expected
     assert away.asked == 0
@@ -348,8 +351,10 @@ def test_a_page_asks_nothing_and_makes_everything(
     assert region.stats().errors == before.errors
     assert region.stats().hits == before.hits
     assert region.stats().misses == before.misses + 6
-    assert len(keys) == (6 if is_hooked else 0)
-    assert all(keys)
+    # Nobody was elected, nor waited for.
+    assert region.stats().creations == before.creations
+    kinds = [event.kind for event in events if event.key]
+    assert kinds == [EventKind.MISS] * (6 if is_hooked else 0)
     away.is_away = False
     clock.advance(1.6)
     assert render() == expected

@@ -179,14 +179,7 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
                 return creator()
             except OptionError as error:
                 raise error.at(plan.where) from None
-        if (
-            not plan.region.health.is_well
-            and nesting.current() is None
-            and plan.region.goes_without(variant[0])
-        ):
-            value = creator()
-        else:
-            value = self._fetch(plan, variant, creator, context, edition)
+        value = self._fetch(plan, variant, creator, context, edition)
         if is_simple and enabled is None:
             if tags is not None:
                 kw["tags"] = tags
@@ -203,7 +196,14 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
     ) -> object:
         """Return the fragment from its region, with what its holes show."""
         logical, labels, fragment = variant
-        value = plan.region.fetch(
+        region = plan.region
+        if (
+            not region.health.is_well
+            and nesting.current() is None
+            and region.goes_without(logical)
+        ):
+            return creator()
+        value = region.fetch(
             logical,
             creator,
             plan.call,
