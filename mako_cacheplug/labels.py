@@ -26,10 +26,12 @@ from mako_cacheplug.ahead import ReadAhead
 from mako_cacheplug.api import CacheBackend
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import NoValue
+from mako_cacheplug.budget import Budget
 from mako_cacheplug.copies import Recent
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.entry import entry_bytes
 from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.standing import StandingHit
 from mako_cacheplug.standing import TRUST_SECONDS
@@ -288,13 +290,17 @@ class LabelVersions:
         return -math.inf if checked is None else checked[2]
 
     def current(
-        self, labels: Iterable[str], seen: Mapping[str, str | None] = _NONE
+        self,
+        labels: Iterable[str],
+        seen: Mapping[str, str | None] = _NONE,
+        budget: Budget | None = None,
     ) -> Pairs:
         """Return *labels* with their versions, making those that miss.
 
         :param seen: what a read has just found, which need not be read
             again: what is made under a version that has gone since is never
             valid.
+        :param budget: of the render: once it is spent, no more are made.
         """
         names = list(dict.fromkeys(labels))
         if not names:
@@ -309,6 +315,8 @@ class LabelVersions:
             versions.update(_read(self._storage.source, unread))
         for name in names:
             if name not in versions:
+                if budget is not None and budget.is_spent:
+                    raise NotAskedError("the render has spent its time")
                 versions[name] = self._make(name)
         pairs = tuple([(name, versions[name]) for name in names])
         # The entries of one def have equal ones: kept once, they take a

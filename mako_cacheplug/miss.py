@@ -336,7 +336,9 @@ class MissedCall:
         if not self.labels:
             return ()
         try:
-            return self._region._labels.current(self.labels, self.versions)
+            return self._region._labels.current(
+                self.labels, self.versions, self.budget
+            )
         except BackendError as error:
             self._region._counters.store_failed(self.key, error)
             self.reachable = False

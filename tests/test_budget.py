@@ -239,6 +239,21 @@ def test_whatever_the_way_to_a_slow_store(
     assert site.made == []
 
 
+def test_a_fragment_with_many_labels_of_which_none_has_been_made(
+    open_site: Callable[..., Site],
+) -> None:
+    """They are made by one page after the other."""
+    site = open_site()
+    tags = " ".join(map(str, range(20)))
+    page = site.template(PAGE.replace('="50"', f'="50" cache_tags="{tags}"'))
+    site.store.seconds = 0.05
+    for _ in range(20):
+        began = site.clock()
+        page.render(numbers=[1], made=site.make)
+        assert site.clock() - began <= 0.25 + 2 * 0.05
+    assert len(site.made) < 20
+
+
 def test_a_creator_takes_the_time_that_it_takes(
     open_site: Callable[..., Site],
 ) -> None:
