@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 
 import pytest
+from mako.runtime import Context
 from mako.template import Template
 
 from mako_cacheplug import budget
@@ -346,6 +347,33 @@ def test_waiting_for_another_process_takes_nothing_of_it(
     site.render([1])
     assert site.store.made is None
     assert site.made == []
+
+
+class Output:
+    """Something to write to that takes no attributes."""
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.written.append(text)
+
+
+def test_whatever_the_page_is_written_to(
+    open_site: Callable[..., Site],
+) -> None:
+    site = open_site()
+    site.store.seconds = 0.1
+    output = Output()
+    site.page.render_context(
+        Context(output, numbers=range(40), made=site.make)
+    )
+    shown = "".join(output.written).split()
+    assert shown == [f"<{number}>" for number in range(40)]
+    assert site.kinds().count(EventKind.OVER_BUDGET) == 1
+    assert len(site.store.asked) <= 6
 
 
 def test_plain_code_has_no_budget(open_site: Callable[..., Site]) -> None:

@@ -87,6 +87,9 @@ class _NoLabels(LabelVersions):
         return True
 
     def current(
-        self, labels: Iterable[str], seen: object = None
+        self,
+        labels: Iterable[str],
+        seen: object = None,
+        budget: object = None,
     ) -> tuple[tuple[str, str], ...]:
         return ()

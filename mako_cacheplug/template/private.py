@@ -240,14 +240,15 @@ def reads_of(origin: tuple[Any, FragmentPlan, object]) -> RenderReads | None:
         how long the render may ask stores, if it is the first that does.
 
     It is kept with the output: a context is part of a circle, and stays in
-    memory until the garbage is collected.
+    memory until the garbage is collected.  With an output that takes no
+    attributes, or a class, whose attributes are its author's, it has to stay.
     """
     context, plan, _ = origin
     if context is None or not context._buffer_stack:
         return None  # Of a render that is over, or of none.
     output = getattr(context._buffer_stack[0], "__dict__", None)
     if not isinstance(output, dict):
-        return None  # As of a class, whose attributes are its author's.
+        output = vars(context.caller_stack)
     reads = output.get(_READS)
     if reads is None or reads.render() is not context.caller_stack:
         module = getattr(context._with_template, "module", None)
