@@ -9,7 +9,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Final
 
-from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug_memcached._server import Server
 from mako_cacheplug_memcached._wire import EXPIRED
@@ -107,7 +106,7 @@ class MemcachedMutex:
             # What was asked before that has been answered with no.
             self._ours = b""
             raise
-        except BackendError:
+        except BaseException:  # A greenlet's time limit is one.
             _forsake(self.server, self.key, self._ours)
             raise
         self._ours = b""
@@ -125,7 +124,7 @@ class MemcachedMutex:
             return False
         try:
             return _remove(self.server, self.key, ours)
-        except BackendError:
+        except BaseException:
             _forsake(self.server, self.key, ours)
             raise
 
@@ -213,7 +212,7 @@ def release_together(
         ]
         if ours:
             server.call(lambda c: c.delete_many(ours))
-    except BackendError:
+    except BaseException:
         for mutex in mutexes:
             mutex.forsake()
         raise

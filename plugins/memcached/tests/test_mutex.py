@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from typing import Any
 
@@ -158,6 +159,49 @@ def test_a_lock_whose_answer_was_lost_holds_up_nobody_here(make: Any) -> None:
             backend.mutex("k", 30.0).acquire()
         server.resume()
         heir = make(server).mutex("k", 30.0)
+        assert heir.acquire()
+        assert heir.release()
+
+
+class Interrupted(BaseException):
+    """As gevent's time limits, and a signal's handler, raise."""
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
+
+
+@pytest.mark.parametrize("way", ["acquire", "release", "release_many"])
+def test_a_lock_whose_call_was_interrupted_holds_up_nobody_here(
+    make: Any, way: str
+) -> None:
+    with MemcachedServer() as server:
+        backend = make(server, client="pymemcache", timeout=60.0)
+        mutex = backend.mutex("k", 30.0)
+        if way == "acquire":
+            assert backend.get("warm") is NO_VALUE
+        else:
+            assert mutex.acquire()
+        server.pause()
+        before = signal.signal(signal.SIGALRM, _interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupted):
+                if way == "release_many":
+                    backend.release_many([mutex])
+                else:
+                    getattr(mutex, way)()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+            server.resume()
+        item = lambda: backend._servers[0].call(  # noqa: E731
+            lambda c: c.gets(b"mcp~l:k")
+        )
+        deadline = time.monotonic() + 10
+        while item() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        heir = backend.mutex("k", 30.0)
+        assert heir.holder() is None
         assert heir.acquire()
         assert heir.release()
 
