@@ -102,6 +102,7 @@ class MemcachedBackend(CacheBackend):
         timeout = _time_limit(timeout, "timeout")
         self.client, connect = find_connect(_client(client, "client"))
         self.max_value_bytes = max_value_bytes
+        self._patience = min(connect_timeout, timeout)
         self._clock = clock
         self._servers = [
             Server(
@@ -289,10 +290,13 @@ class MemcachedBackend(CacheBackend):
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Return the payloads of those *keys* that are there.
 
-        One trip to each server that they live on, one after the other.
+        One trip to each server that they live on, one after the other.  What
+        is left is missing once one of them has let the caller wait for all of
+        its time: where all hang, as the network is gone, one costs that.
 
         :raises BackendError: if none of the servers could be asked.
         """
+        began = time.monotonic()
         names = {value_key(key): key for key in keys}
         groups: dict[Server, list[bytes]] = {}
         for server, wires in self._by_server(names).items():
@@ -300,14 +304,19 @@ class MemcachedBackend(CacheBackend):
                 asked = self._stand_in(server, wire)
                 groups.setdefault(asked, []).append(wire)
         found: dict[bytes, bytes] = {}
-        errors: list[BackendError] = []
-        for server, wires in groups.items():
+        answers = 0
+        failure: BackendError | None = None
+        # The one that may hang is asked last.
+        for server in sorted(groups, key=lambda s: not s.breaker.is_well):
             try:
-                found.update(_get_many(server, wires))
+                found.update(_get_many(server, groups[server]))
+                answers += 1
             except BackendError as error:
-                errors.append(error)
-        if errors and len(errors) == len(groups):
-            raise errors[0]
+                failure = failure or error
+                if time.monotonic() - began >= self._patience:
+                    break
+        if failure is not None and not answers:
+            raise failure
         return {names[w]: found[w] for w in found if w in names}
 
     def set_many(

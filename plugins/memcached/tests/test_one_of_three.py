@@ -186,3 +186,47 @@ def test_a_value_is_stored_at_its_own_server_alone(
     lose(backend, victim)
     assert backend.get_many(names) == {}
     victim.start()
+
+
+@contextlib.contextmanager
+def paused(servers: list[MemcachedServer]) -> Iterator[None]:
+    for server in servers:
+        server.pause()
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.resume()
+
+
+def test_where_all_hang_a_trip_waits_for_one(
+    servers: list[MemcachedServer], connect: Connect
+) -> None:
+    backend = connect()
+    with paused(servers):
+        for count in (1, 2, 3):
+            with contextlib.suppress(BackendError):
+                backend.get_many(TAGS)
+            known = [breaker.is_well for breaker in backend.breakers]
+            assert known.count(False) == count
+
+
+def test_the_one_that_may_hang_is_asked_last(
+    servers: list[MemcachedServer],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = connect()
+    for tag in TAGS:
+        backend.set(tag, b"v", None)
+    monkeypatch.setattr(breaker, "LONGEST_REST_SECONDS", 0.0)
+    for number, server in enumerate(servers):
+        hung = backend._servers[number]
+        with paused([server]):
+            with pytest.raises(BackendError):
+                hung.call(lambda connection: connection.get(b"k"))
+            found = backend.get_many(TAGS)
+        assert not hung.breaker.is_well
+        assert 0 < len(found) < len(TAGS)
+        find_again(backend)
+        assert len(backend.get_many(TAGS)) == len(TAGS)
