@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import pytest
@@ -336,6 +337,7 @@ class Itself:
         (Asked(OSError("away")), "__cache_key__ raised OSError: away"),
         (Asked, "type builtins.type cannot be in"),
         (Itself(), "nested too deep"),
+        (Asked([0] * keys.MOST_VALUES + [1]), "more than 131072 values"),
     ],
 )
 def test_an_objects_own_key_that_is_none_is_refused(
@@ -345,6 +347,138 @@ def test_an_objects_own_key_that_is_none_is_refused(
         keys.token(value)
 
 
+def _shared(depth: int) -> list[object]:
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda value: value,
+        lambda value: {"a": (value,)},
+        lambda value: Asked(value),
+        lambda value: {frozenset({Asked(value)})},
+    ],
+)
+def test_few_lists_do_not_stand_for_more_values_than_can_be_told(
+    wrap: Callable[[object], object],
+) -> None:
+    """As from YAML, whose aliases make them in a few bytes."""
+    assert keys.token(wrap(_shared(10))) == keys.token(wrap(_shared(10)))
+    with pytest.raises(KeyTypeError, match="more than 131072 values"):
+        keys.token(wrap(_shared(60)))
+
+
+class Proxy:
+    """As werkzeug's and Django's: it says that it is what it stands for."""
+
+    def __init__(self, find: Callable[[], object]) -> None:
+        vars(self)["find"] = find
+
+    @property
+    def __class__(self) -> Any:
+        return type(vars(self)["find"]())
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(vars(self)["find"](), name)
+
+
+class Wine(enum.Enum):
+    RED = 1
+
+
+def _raise() -> object:
+    raise RuntimeError("outside of a request")
+
+
+@pytest.mark.parametrize(
+    "value", [Colour.RED, Wine.RED, Point(1, 2), Pair(1, 2), str]
+)
+def test_a_proxy_is_not_what_it_says(value: object) -> None:
+    """Two of them, for values of two types, would be one key."""
+    with pytest.raises(KeyTypeError, match="Proxy cannot be in"):
+        keys.token(Proxy(lambda: value))
+
+
+def test_a_proxy_for_a_record_is_a_key() -> None:
+    one = keys.token(Proxy(lambda: Record(1, 1)))
+    assert one != keys.token(Proxy(lambda: Record(1, 2)))
+
+
+class Zone(datetime.tzinfo):
+    def __init__(self, offset: Callable[[], object]) -> None:
+        self._offset = offset
+
+    def utcoffset(self, moment: object) -> Any:
+        return self._offset()
+
+
+class NamedZone(Zone):
+    def __repr__(self) -> str:
+        return "named"
+
+
+_NOON = datetime.datetime(2024, 7, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Proxy(_raise), "outside of a request"),
+        (
+            lambda: _NOON.replace(tzinfo=NamedZone(_raise)),
+            "outside of a request",
+        ),
+        (
+            lambda: [_NOON.replace(tzinfo=NamedZone(_raise))],
+            "outside of a request",
+        ),
+        (lambda: _NOON.replace(tzinfo=Zone(lambda: None)), "needs a __repr__"),
+    ],
+)
+def test_what_is_asked_of_a_value_and_raises_is_no_key(
+    make: Callable[[], object], told: str
+) -> None:
+    value = make()
+    with pytest.raises(KeyTypeError, match=told):
+        keys.token(value)
+
+
+def test_a_time_zone_is_its_kind_and_its_name() -> None:
+    """A fixed offset can be called like a place with summer time."""
+    offset = datetime.timedelta(hours=2)
+    zones = (
+        datetime.timezone(offset, "named"),
+        datetime.timezone(offset),
+        NamedZone(lambda: offset),
+    )
+    found = {keys.token(_NOON.replace(tzinfo=zone)) for zone in zones}
+    assert len(found) == len(zones)
+
+
+def test_an_enums_value_counts() -> None:
+    """Not what its author calls name: two members can have one."""
+    made = [
+        enum.Enum("Made", {"A": value}, module=__name__)["A"]  # type: ignore[misc]  # made as a program makes them
+        for value in ("a", "b", 1, True)
+    ]
+    assert len({*map(keys.token, made)}) == len(made)
+
+    class Country(enum.Enum):
+        FRANCE = b"fr", object()
+        SPAIN = b"es", object()
+
+        @property
+        def name(self) -> str:
+            return "Europe"
+
+    assert keys.token(Country.FRANCE) == keys.token(Country.FRANCE)
+    assert keys.token(Country.FRANCE) != keys.token(Country.SPAIN)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -352,7 +486,7 @@ def test_an_objects_own_key_that_is_none_is_refused(
         lambda text: [text, 1],
         lambda text: text.encode(),
         lambda text: {"k": Markup(text)},
-        lambda text: tuple(text),
+        lambda text: (*text[-100_000:], len(text)),
     ],
 )
 def test_a_long_value_is_told_by_a_digest(
