@@ -33,6 +33,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import Any
 from typing import Final
 from typing import NamedTuple
 
@@ -111,7 +112,7 @@ def dump_value(value: object) -> str | bytes:
     try:
         _check_json(value)
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        wrong = _what_is_wrong(text, value)
+        wrong = _is_too_long(text) or _is_too_deep(text, value)
     except RecursionError:
         wrong = "nested too deep"
     except ValueError as error:
@@ -120,16 +121,19 @@ def dump_value(value: object) -> str | bytes:
             f"a value cannot be cached: {error}", value_type=kind
         ) from None
     if wrong:
-        raise CodecError(
-            f"a JSON value {wrong} cannot be cached", value_type=kind
-        )
+        raise _no_json(value, wrong)
     return JSONText(text)
 
 
-def _what_is_wrong(text: str, value: object) -> str:
-    """Return what keeps *text*, which stands for *value*, from being kept."""
+def _is_too_long(text: str) -> str:
+    """Return what is wrong with *text*, if it is longer than is read."""
     if len(text) > _MOST_JSON:
         return f"of more than {_MOST_JSON} characters"
+    return ""
+
+
+def _is_too_deep(text: str, value: object) -> str:
+    """Return what is wrong with *value*, whose *text* is not too long."""
     # Few are nested at all.
     if text.count("[") + text.count("{") > _DEEPEST:
         level = [value]
@@ -152,29 +156,55 @@ def load_value(stored: object) -> object:
 
 
 def _check_json(value: object) -> None:
+    """Make sure that *value* is plain JSON, and no more than is kept.
+
+    Level by level, and not beyond: a list that holds one list twice soon
+    stands for more values than anybody can count.
+    """
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        inner: list[object] = []
+        for one in level:
+            inner += _checked_inside(one)
+            # Each takes a character, and one more beside it.
+            if len(inner) > _MOST_JSON // 2:
+                raise _no_json(value, f"of more than {_MOST_JSON} characters")
+        if not inner:
+            return
+        level = inner
+    raise _no_json(value, "nested too deep")
+
+
+def _checked_inside(value: Any) -> Iterable[object]:
+    """Return what is in *value*; raise if it is not plain JSON itself."""
     kind = type(value)
-    if value is None or kind in (bool, int, str):
-        return
-    if kind is float and math.isfinite(value):  # type: ignore[arg-type]  # just checked
-        return
     if kind is list:
-        for one in value:  # type: ignore[attr-defined]  # just checked
-            _check_json(one)
-        return
+        return value  # type: ignore[no-any-return]  # just checked
     if kind is dict:
-        for key, one in value.items():  # type: ignore[attr-defined]  # just checked
+        for key in value:
             if type(key) is not str:
                 kind = type(key)
                 break
-            _check_json(one)
         else:
-            return
+            return value.values()  # type: ignore[no-any-return]  # just checked
+    elif (
+        value is None
+        or kind in (bool, int, str)
+        or (kind is float and math.isfinite(value))
+    ):
+        return ()
     shown = repr(value) if kind is float else f"of type {kind.__qualname__}"
     raise CodecError(
         f"a value {shown} cannot be cached: return str, Markup, bytes or"
         " plain JSON (None, bool, int, finite float, list, dict with str"
         " keys)",
         value_type=kind,
+    )
+
+
+def _no_json(value: object, wrong: str) -> CodecError:
+    return CodecError(
+        f"a JSON value {wrong} cannot be cached", value_type=type(value)
     )
 
 
@@ -350,7 +380,7 @@ def _value(kind: int, raw: bytes | memoryview) -> str | bytes:
         return str.__new__(Markup, text)
     # Parsed once here, so that a broken text is a miss and not an error
     # in the caller.
-    wrong = _what_is_wrong(text, _json.decode(text))
+    wrong = _is_too_long(text) or _is_too_deep(text, _json.decode(text))
     if wrong:
         raise CorruptEntryError(f"it is a JSON value {wrong}")
     return JSONText(text)

@@ -422,6 +422,26 @@ def test_json_has_a_length_from_where_it_is_neither_kept_nor_read() -> None:
         PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
 
 
+def test_json_that_is_too_long_is_not_even_parsed() -> None:
+    """Before that is told it would have taken ten times as long."""
+    text = b"[" * (2**22 + 1)
+    with pytest.raises(CorruptEntryError, match="4194304 characters"):
+        PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
+
+
+@pytest.mark.parametrize("in_dicts", [False, True])
+def test_few_lists_do_not_stand_for_more_than_is_kept(in_dicts: bool) -> None:
+    value: object = [1]
+    for _ in range(60):
+        value = {"a": value, "b": value} if in_dicts else [value, value]
+    with pytest.raises(CodecError, match="of more than 4194304 characters"):
+        codecs.dump_value(value)
+    circle: list[object] = []
+    circle.append(circle)
+    with pytest.raises(CodecError, match="nested too deep"):
+        codecs.dump_value(circle)
+
+
 @pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b'{"a":-Infinity}'])
 def test_what_dump_value_never_writes_is_refused(text: bytes) -> None:
     with pytest.raises(CorruptEntryError, match="no JSON"):
