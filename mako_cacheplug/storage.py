@@ -323,10 +323,18 @@ class EntryTable(EntryStorage):
         if self._breaker.is_well:
             # Every hit comes here: the way round is only for what fails.
             try:
-                return self._get_entry(key)
+                entry = self._get_entry(key)
             except Exception as error:
                 return self.ask(raise_, error)
-        return self.ask(self._get_entry, key)
+            if isinstance(entry, CacheEntry) or entry is NO_VALUE:
+                return entry
+        return self.ask(self._look, key)
+
+    def _look(self, key: str) -> CacheEntry | NoValue:
+        entry = self._get_entry(key)
+        if isinstance(entry, CacheEntry) or entry is NO_VALUE:
+            return entry
+        raise TypeError(f"no entry, but a value of type {type(entry)}")
 
     def read_many(self, wanted: Iterable[str]) -> dict[str, CacheEntry]:
         found = {}

@@ -519,6 +519,23 @@ def test_a_mutex_that_cannot_be_made_is_none(error: Exception) -> None:
     assert Seen(shelf).storage.mutex("k", 30.0) is None
 
 
+@pytest.mark.parametrize("answer", [None, "text", ("text", 1.0), CacheEntry])
+def test_a_table_that_has_no_entry_for_one_fails(answer: object) -> None:
+    """As with a dict's ``get()``, and is left alone after a few times."""
+
+    class Rubbish(MemoryBackend):
+        def get_entry(self, key: str) -> Any:
+            return answer
+
+    storage = EntryTable(Rubbish(), RegionCounters("r"))
+    for _ in range(2):
+        with pytest.raises(BackendError, match="no entry, but"):
+            storage.read("k")
+    while not storage.is_away:
+        with pytest.raises(BackendError):
+            storage.read_many(["k"])
+
+
 def test_of_many_threads_one_adds() -> None:
     """In this process, where no store elects."""
     storage = EntryTable(MemoryBackend(), RegionCounters("r"))
