@@ -43,6 +43,7 @@ from mako_cacheplug import compression
 from mako_cacheplug import encryption
 from mako_cacheplug.digests import keyed
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import MOST_LABELS
 from mako_cacheplug.exceptions import CodecError
 from mako_cacheplug.exceptions import CorruptEntryError
 from mako_cacheplug.exceptions import ValueTooLargeError
@@ -57,7 +58,7 @@ _SIGNATURE_BYTES: Final = 16
 _SIGNING: Final = b"mako-cacheplug"
 
 _MOST_LABEL_BYTES: Final = 512 * 2**10
-"""Thousands of labels.  Each of them is looked up whenever it is read."""
+"""Before they are parsed, and counted."""
 
 _MOST_JSON: Final = 4 * 2**20
 """Characters of a JSON text.  What it stands for can take 24 times as much
@@ -400,22 +401,28 @@ def _pack_labels(pairs: tuple[tuple[str, str], ...]) -> bytes:
             raw = text.encode("utf-8", "surrogatepass")
             parts += (_LENGTH.pack(len(raw)), raw)
     packed = b"".join(parts)
-    if len(packed) > _MOST_LABEL_BYTES:
-        raise ValueTooLargeError(
-            f"{len(packed)} bytes of labels are over the limit of"
-            f" {_MOST_LABEL_BYTES}",
-            size=len(packed),
-            limit=_MOST_LABEL_BYTES,
-        )
+    for what, size, limit in (
+        ("labels", len(pairs), MOST_LABELS),
+        ("bytes of labels", len(packed), _MOST_LABEL_BYTES),
+    ):
+        if size > limit:
+            raise ValueTooLargeError(
+                f"{size} {what} are over the limit of {limit}",
+                size=size,
+                limit=limit,
+            )
     return packed
 
 
 def _labels(packed: bytes) -> tuple[tuple[str, str], ...]:
     texts = _texts(packed)
     try:
-        return tuple([(name, next(texts)) for name in texts])
+        pairs = tuple([(name, next(texts)) for name in texts])
     except StopIteration:
         raise CorruptEntryError("a label has no version") from None
+    if len(pairs) > MOST_LABELS:
+        raise CorruptEntryError("it has more labels than any")
+    return pairs
 
 
 def _texts(packed: bytes) -> Iterator[str]:

@@ -11,7 +11,16 @@ import sys
 from typing import Final
 from typing import NamedTuple
 
-__all__ = ["CacheEntry", "entry_bytes", "fresh_until", "is_due_early"]
+__all__ = [
+    "MOST_LABELS",
+    "CacheEntry",
+    "entry_bytes",
+    "fresh_until",
+    "is_due_early",
+]
+
+MOST_LABELS: Final = 4096
+"""Of an entry.  Each is looked up whenever it is read, and has to be made."""
 
 _LABEL_BYTES: Final = 170
 """What each label of an entry costs beside its text: a pair in a tuple and

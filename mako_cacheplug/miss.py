@@ -242,7 +242,9 @@ class MissedCall:
         versions = () if claim is None else self._label_versions()
         began = region._clock()
         try:
-            with Creation(region._labels, self.key, self.origin) as creation:
+            with Creation(
+                region._labels, self.key, self.origin, self.budget
+            ) as creation:
                 if self.fragment is None:
                     value = self.creator()
                 else:

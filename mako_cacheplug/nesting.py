@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+from mako_cacheplug.budget import Budget
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug.labels import LabelVersions
@@ -59,9 +60,11 @@ class Creation:
     :param labels: the labels of the store that its value goes to.
     :param key: the key of that value.
     :param origin: what the caller wants to find here again.
+    :param budget: of the render that it is part of.
     """
 
     __slots__ = (
+        "_budget",
         "_held",
         "_token",
         "around",
@@ -73,7 +76,14 @@ class Creation:
         "pairs",
     )
 
-    def __init__(self, labels: LabelVersions, key: str, origin: object = None):
+    def __init__(
+        self,
+        labels: LabelVersions,
+        key: str,
+        origin: object = None,
+        budget: Budget | None = None,
+    ):
+        self._budget = budget
         self.labels = labels
         self.key = key
         self.origin = origin
@@ -118,7 +128,7 @@ class Creation:
         if not missing:
             return False
         try:
-            pairs = self.labels.current(missing)
+            pairs = self.labels.current(missing, budget=self._budget)
         except BackendError:
             # Unable to tell later whether it is still valid.
             self.fresh_until = NOT_STORED

@@ -16,6 +16,7 @@ from mako_cacheplug import nesting
 from mako_cacheplug import options
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.api import SupportsMutex
+from mako_cacheplug.entry import MOST_LABELS
 from mako_cacheplug.events import EventHook
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionStats
@@ -141,6 +142,27 @@ class CacheRegion(ServingRegion):
             with contextlib.suppress(BackendError):
                 self._storage.delete(key)
         return codecs.load_value(entry.value)
+
+    def create_unkeyed(
+        self,
+        creator: Callable[[], object],
+        call: CallOptions,
+        labels: tuple[str, ...],
+    ) -> object:
+        """Return what *creator* makes for a call that cannot have a key.
+
+        What is around it ends no later, and with the same labels.
+        """
+        around = nesting.current()
+        if around is None:
+            return creator()
+        if len(labels) > MOST_LABELS:
+            around.forbid()
+        else:
+            around.hold(labels, self._labels)
+        entry = self._entry("", call, (), self._clock(), 0.0)
+        around.note(entry, self._labels, expires=True)
+        return creator()
 
     def peek(self, key: str) -> object:
         """Return the fresh value of the logical *key*, or ``NO_VALUE``."""

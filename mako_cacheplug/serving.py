@@ -31,6 +31,7 @@ from mako_cacheplug.breaker import CircuitBreaker
 from mako_cacheplug.budget import Budget
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
+from mako_cacheplug.entry import MOST_LABELS
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionCounters
 from mako_cacheplug.exceptions import BackendError
@@ -242,6 +243,15 @@ class ServingRegion:
         """
         if call.tags or self._labels_keys:
             labels = self._every_label(key, labels, call)
+        if len(labels) > MOST_LABELS:
+            self._say_once(
+                "labels",
+                "region %r: not stored: it has more than %d labels (said"
+                " once)",
+                self.name,
+                MOST_LABELS,
+            )
+            return self._without(key, creator)
         around = nesting.current()
         if around is None:
             standing = self._standing.get(key)

@@ -367,14 +367,30 @@ def test_a_time_that_is_none_is_refused(field: str, wrong: float) -> None:
 
 @CODECS
 def test_as_many_labels_are_read_as_are_written(codec: EntryCodec) -> None:
-    many = [(f"{number:056}", "v" * 8) for number in range(8000)]
-    for count, fits in ((7000, True), (7300, False)):
+    many = [(f"{number:056}", "v" * 8) for number in range(4097)]
+    large = [(f"{number:0156}", "v" * 8) for number in range(4000)]
+    with pytest.raises(ValueTooLargeError, match="bytes of labels"):
+        codec.encode("k", CacheEntry("v", 1.0, labels=tuple(large)))
+    for count, fits in ((4096, True), (4097, False)):
         entry = CacheEntry("v", 1.0, labels=tuple(many[:count]))
         if fits:
             assert codec.decode("k", codec.encode("k", entry)) == entry
         else:
-            with pytest.raises(ValueTooLargeError, match="of labels"):
+            with pytest.raises(ValueTooLargeError, match="4097 labels"):
                 codec.encode("k", entry)
+
+
+def test_more_planted_labels_than_are_written_are_not_looked_up() -> None:
+    for count in (4096, 4097):
+        labels = bytes(8 * count)
+        payload = forged(
+            "k", header(label_bytes=len(labels), size=1) + labels + b"v"
+        )
+        if count == 4096:
+            assert len(PLAIN.decode("k", payload).labels) == count
+        else:
+            with pytest.raises(CorruptEntryError, match="more labels"):
+                PLAIN.decode("k", payload)
 
 
 def test_planted_labels_are_not_even_parsed() -> None:

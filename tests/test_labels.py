@@ -20,11 +20,13 @@ from mako_cacheplug.api import CacheMutex
 from mako_cacheplug.api import NO_VALUE
 from mako_cacheplug.backends.memory import MemoryBackend
 from mako_cacheplug.backends.null import NullBackend
+from mako_cacheplug.budget import Budget
 from mako_cacheplug.codec import EntryCodec
 from mako_cacheplug.codec import JSONText
 from mako_cacheplug.coded import CodedStorage
 from mako_cacheplug.entry import CacheEntry
 from mako_cacheplug.events import RegionCounters
+from mako_cacheplug.exceptions import NotAskedError
 from mako_cacheplug.labels import LabelVersions
 from mako_cacheplug.lock import DogpileLock
 from mako_cacheplug.options import StoreURL
@@ -249,6 +251,18 @@ def test_to_make_a_version_is_one_trip(
         assert labels.current(names) == made
         assert len(wire.trips()) == 1
         storage.backend.close()
+
+
+def test_no_more_versions_are_made_than_there_is_time_for(
+    labels: LabelVersions,
+) -> None:
+    names = [str(number) for number in range(9)]
+    made = labels.current(names[:4])
+    spent = Budget(0.0)
+    assert labels.current(names[:4], budget=spent) == made
+    with pytest.raises(NotAskedError):
+        labels.current(names, budget=spent)
+    assert labels.current(names, budget=Budget(1.0))[:4] == made
 
 
 def test_what_was_seen_and_is_gone_is_never_valid(

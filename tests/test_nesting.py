@@ -312,6 +312,37 @@ def test_an_argument_that_cannot_be_in_a_key_does_not_rise(
     assert site.show() == site.show() == "1"
 
 
+def test_tags_and_expiry_rise_from_what_cannot_be_in_a_key(site: Site) -> None:
+    put(site, 'cache_tags="a" cache_timeout="10"')
+    site.put(
+        page=INNER.format('cache_tags="a" cache_timeout="10"', "${tick()}")
+        + CACHED
+        + "${i(tick)}"
+    )
+    assert site.show() == site.show() == "1"
+    site.cache().impl.invalidate_tags("a")
+    assert site.show() == site.show() == "2"
+    site.cache().invalidate_def("i")
+    assert site.show() == site.show() == "3"
+    site.clock.advance(11)
+    assert site.show() == site.show() == "4"
+
+
+@pytest.mark.parametrize("key", ["'k'", "tick"])
+def test_more_tags_than_are_kept_are_not_cached_nor_what_is_around(
+    key: str, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As from a request: to make a version of each would take a minute."""
+    site.put(
+        page='<%def name="f(x)" cached="True" cache_tags="${tags}">${tick()}'
+        f"</%def>{CACHED}${{f({key})}}"
+    )
+    tags = " ".join(map(str, range(5000)))
+    assert [site.show(tags=tags) for _ in range(3)] == ["1", "2", "3"]
+    assert len(caplog.records) == 1
+    assert site.show(tags="a b") == site.show(tags="a b") == "4"
+
+
 def test_those_who_wait_are_not_shown_what_must_not_be_cached() -> None:
     region = CacheRegion(MemoryBackend())
     inside = threading.Event()

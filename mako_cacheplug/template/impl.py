@@ -165,18 +165,23 @@ class CachePlugImpl(ProgrammaticAPI, CacheImpl):  # type: ignore[misc]  # Mako i
             )
         )
         if variant is None or not is_simple or tags is not None:
+            labels = plan.tag_labels
             try:
+                if tags is not None:
+                    labels = plan.labels_of(tags)
                 variant = plan.variant(
                     key,
                     plan.vary if vary is None else vary,
                     creator,
                     heirs,
                     plan.uses_caller and has_content(context),
-                    plan.tag_labels if tags is None else plan.labels_of(tags),
+                    labels,
                 )
             except KeyTypeError as error:
                 self._say_uncached(plan, error)
-                return creator()
+                return plan.region.create_unkeyed(
+                    creator, plan.call, (plan.label, *labels)
+                )
             except OptionError as error:
                 raise error.at(plan.where) from None
         value = self._fetch(plan, variant, creator, context, edition)

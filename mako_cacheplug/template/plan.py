@@ -20,6 +20,7 @@ from typing import Final
 
 from mako_cacheplug import keys
 from mako_cacheplug import options
+from mako_cacheplug.entry import MOST_LABELS
 from mako_cacheplug.exceptions import KeyTypeError
 from mako_cacheplug.nesting import Creation
 from mako_cacheplug.options import CallOptions
@@ -149,7 +150,8 @@ class FragmentPlan:
         """
         known = self._known_tags.get(tags) if type(tags) is str else None
         if known is None:
-            names = options.tag_names(tags)
+            # One more is enough to see that they are too many.
+            names = options.tag_names(tags)[:MOST_LABELS]
             known = tuple(map(self.region.tag_label, names))
             if type(tags) is str and len(tags) <= keys.LONGEST_TOKEN:
                 if len(self._known_tags) >= _KNOWN_TAGS:
