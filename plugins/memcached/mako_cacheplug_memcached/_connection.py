@@ -88,7 +88,8 @@ class Connection(Protocol):
     def gets(self, key: bytes) -> tuple[bytes, object] | None:
         """Return the value, or a mark's token, and its CAS number.
 
-        ``None`` if there is neither.
+        ``None`` if there is neither.  Another program's item is empty; one
+        that cannot be read is removed.
         """
 
     def cas(

@@ -53,6 +53,8 @@ class _Client(pylibmc.Client):  # type: ignore[misc]  # has no types
 
     def deserialize(self, value: bytes | None, flags: int) -> bytes:
         if flags and flags != self.flags:
+            if self.flags:
+                return b""  # To be replaced by its number.
             raise pylibmc.CacheMiss
         return value or b""  # An empty value is handed over as None.
 
@@ -183,6 +185,13 @@ class PylibmcConnection:
         self._client.flags = MARK_FLAGS
         try:
             value, unique = self._client.gets(key)
+        except pylibmc.Error as error:
+            if not _is_unreadable(error):
+                raise
+            # Its number is not told, so nobody could ever replace it.  Under
+            # a name of ours nobody else has anything to keep.
+            self.delete(key)
+            return None
         finally:
             self._client.flags = 0
         if value is None:

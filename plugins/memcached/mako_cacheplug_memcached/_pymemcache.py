@@ -35,7 +35,9 @@ class _PlainBytes:
     def deserialize(
         self, key: bytes, value: bytes, flags: int
     ) -> bytes | None:
-        return None if flags and flags != self.flags else value
+        if flags and flags != self.flags:
+            return b"" if self.flags else None
+        return value
 
 
 class _Client(pymemcache.Client):  # type: ignore[misc]  # has no types

@@ -217,15 +217,9 @@ class MemcachedBackend(CacheBackend):
                 return token, None
             return connection.gets(wire)
 
-        def retake(connection: Connection) -> tuple[bytes, object] | None:
-            # Gone between the two trips, or another program's item.  Under
-            # a name of ours nobody else has anything to keep, and left
-            # there it would keep ours from being stored for ever.
-            connection.delete(wire)
-            return take(connection)
-
         server = self._only or self._ring.find(wire)
-        return server.call(take) or server.call(retake) or _NO_CLAIM
+        # It can go between the two trips.
+        return server.call(take) or server.call(take) or _NO_CLAIM
 
     def check_and_set(
         self, key: str, payload: bytes, ttl: float | None, claim: object

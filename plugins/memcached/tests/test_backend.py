@@ -249,6 +249,21 @@ def test_a_mark_ends_by_itself_and_not_soon(
     assert raw(b"mg k f") == b"HD f0"
 
 
+@pytest.mark.parametrize("flags", [1, 2, 4, 8, 9, 16, 32, 255, 65535])
+def test_another_programs_item_is_replaced_under_a_claim(
+    backend: MemcachedBackend, raw: Any, flags: int
+) -> None:
+    """And is no failure of the server, which would be left alone."""
+    backend.set("n", b"v", None)
+    for number in range(9):
+        raw(b"set k %d 0 4\r\njunk" % flags)
+        claim = backend.claim("k")
+        assert backend.get("k") is NO_VALUE
+        assert backend.check_and_set("k", b"%d" % number, 60.0, claim) is True
+        assert backend.get("k") == b"%d" % number
+        assert backend.get("n") == b"v"
+
+
 @pytest.mark.parametrize("ttl", [0.0, -1.0])
 def test_what_has_no_time_left_is_not_kept_under_a_claim(
     backend: MemcachedBackend, ttl: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -44,11 +45,15 @@ class MemcachedHarness(StoreHarness):
         assert self._ask(head + payload + b"\r\n") == b"STORED\r\n"
 
     def planted_locks(self, key: str) -> Iterator[str]:
-        for until in ("inf", "nan", "1e308", "4102444800", "", "junk"):
+        untils = ("inf", "nan", "1e308", "4102444800", "", "junk")
+        for until, flags in (
+            *((until, 0) for until in untils),
+            *((f"{time.time() + 20.0}", flags) for flags in (1, 8, 9, 16)),
+        ):
             value = f"{'f' * 32} {until}".encode()
-            head = b"set %b 0 0 %d\r\n" % (lock_key(key), len(value))
+            head = b"set %b %d 0 %d\r\n" % (lock_key(key), flags, len(value))
             assert self._ask(head + value + b"\r\n") == b"STORED\r\n"
-            yield f"until {until!r}"
+            yield f"until {until!r}, flags {flags}"
 
     def _ask(self, request: bytes) -> bytes:
         place = (self.server.host, self.server.port)
