@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import sys
@@ -442,6 +443,18 @@ def test_json_that_is_too_long_is_not_even_parsed() -> None:
     """Before that is told it would have taken ten times as long."""
     text = b"[" * (2**22 + 1)
     with pytest.raises(CorruptEntryError, match="4194304 characters"):
+        PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
+
+
+@pytest.mark.parametrize("one", ["[]", "{}", '{"k":1}'])
+def test_json_of_too_many_lists_is_neither_kept_nor_parsed(one: str) -> None:
+    most = 2**18 - 1
+    fits = codecs.dump_value([json.loads(one)] * most)
+    assert codecs.load_value(fits) == [json.loads(one)] * most
+    with pytest.raises(CodecError, match="262144 opening brackets"):
+        codecs.dump_value([json.loads(one)] * (most + 1))
+    text = b"[" + b"[]," * (most + 1)  # And no end.
+    with pytest.raises(CorruptEntryError, match="opening brackets"):
         PLAIN.decode("k", forged("k", header(3, size=len(text)) + text))
 
 
