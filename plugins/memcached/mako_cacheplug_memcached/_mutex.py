@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
@@ -29,21 +30,24 @@ _MOMENT: Final = 1.0
 _MOST_FORSAKEN: Final = 4096
 
 _forsaken: Final[dict[bytes, None]] = {}
-"""Items of this process that may be on a server still, though nobody holds
-them: the answer to an ``add`` was lost, or what was to remove one."""
+"""Items of this process that hold nothing, and may be on a server still: they
+were given back, and it may not have heard it, or its answer was lost."""
 
 
-def _forsake(server: Server, key: bytes, item: bytes) -> None:
-    """Note that this process's *item* holds nothing any more.
-
-    Other processes cannot tell, so it is removed when the server answers
-    again.
-    """
-    if item in _forsaken:
-        return
+def _forsake(item: bytes) -> None:
+    """Note that this process's *item* holds nothing any more."""
     if len(_forsaken) >= _MOST_FORSAKEN:
-        _forsaken.clear()
+        # Others may be at it as well.
+        with contextlib.suppress(KeyError, RuntimeError, StopIteration):
+            del _forsaken[next(iter(_forsaken))]
     _forsaken[item] = None
+
+
+def _owe(server: Server, key: bytes, item: bytes) -> None:
+    """Remove *item* when *server* answers again.
+
+    Other processes cannot tell that it holds nothing.
+    """
     server.when_back(functools.partial(_remove, server, key, item))
 
 
@@ -107,7 +111,8 @@ class MemcachedMutex:
             self._ours = b""
             raise
         except BaseException:  # A greenlet's time limit is one.
-            _forsake(self.server, self.key, self._ours)
+            _forsake(self._ours)
+            _owe(self.server, self.key, self._ours)
             raise
         self._ours = b""
         return False
@@ -119,13 +124,15 @@ class MemcachedMutex:
 
         :raises BackendError: if the server could not be asked.
         """
-        ours, self._ours = self._ours, b""
-        if not ours or self._process != os.getpid():
+        is_owed = self._ours in _forsaken
+        ours = self.let_go()
+        if not ours:
             return False
         try:
             return _remove(self.server, self.key, ours)
         except BaseException:
-            _forsake(self.server, self.key, ours)
+            if not is_owed:
+                _owe(self.server, self.key, ours)
             raise
 
     def holder(self) -> str | None:
@@ -147,6 +154,8 @@ class MemcachedMutex:
         if found is None:
             return self._add()  # It was released a moment ago.
         value, unique = found
+        if value == self._ours:
+            return True  # It was added, whatever the answer was.
         if not self._is_over(value):
             return False
         exptime = expiry_time(self._lease, self._clock)
@@ -159,7 +168,7 @@ class MemcachedMutex:
 
         Nor is one believed that ends so late that nobody can have taken it:
         whoever can write to the server could keep all others waiting.  What
-        this process has lost holds nothing.
+        this process has given back holds nothing.
         """
         if value in _forsaken:
             return True
@@ -175,11 +184,19 @@ class MemcachedMutex:
         _, _, until = self._ours.partition(b" ")
         return bool(until) and self._clock() + _MOMENT < float(until)
 
-    def forsake(self) -> None:
-        """Hold nothing any more, whatever is on the server."""
+    def let_go(self) -> bytes:
+        """Hold nothing any more; return the item that was ours, if any."""
         ours, self._ours = self._ours, b""
-        if ours and self._process == os.getpid():
-            _forsake(self.server, self.key, ours)
+        if not ours or self._process != os.getpid():
+            return b""
+        _forsake(ours)
+        return ours
+
+    def forsake(self) -> None:
+        """Let go of what the server could not be asked to remove."""
+        ours = self.let_go()
+        if ours:
+            _owe(self.server, self.key, ours)
 
     def is_ours(self, value: bytes | None) -> bool:
         """Tell whether the item's *value* says that we hold it."""
@@ -217,5 +234,7 @@ def release_together(
             mutex.forsake()
         raise
     for mutex in mutexes:
-        if mutex not in lasting:
+        if mutex in lasting:
+            mutex.let_go()
+        else:
             mutex.release()

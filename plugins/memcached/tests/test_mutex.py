@@ -276,6 +276,26 @@ def test_what_is_owed_to_a_slow_server_does_not_keep_a_page(
         assert len(wire.trips()) == 1
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_was_given_back_holds_nothing_whatever_the_server_has(
+    backend: MemcachedBackend, raw: Any, many: bool
+) -> None:
+    """As when garbage on the wire read as if the lock were gone."""
+    mutex = backend.mutex("k", 30.0)
+    assert mutex.acquire()
+    item = raw(b"mg mcp~l:k v").partition(b"\r\n")[2]
+    raw(b"delete mcp~l:k")
+    if many:
+        backend.release_many([mutex])
+    else:
+        assert not mutex.release()
+    raw(b"set mcp~l:k 0 0 %d\r\n%s" % (len(item), item))
+    heir = backend.mutex("k", 30.0)
+    assert heir.holder() is None
+    assert heir.acquire()
+    assert heir.holder()
+
+
 def test_of_many_released_together_an_heirs_is_left_alone(
     backend: MemcachedBackend,
 ) -> None:
