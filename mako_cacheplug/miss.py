@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Final
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from mako_cacheplug import codec as codecs
@@ -29,10 +30,9 @@ from mako_cacheplug.write_behind import HoldingMutex
 if TYPE_CHECKING:
     from mako_cacheplug.ahead import ReadAhead
     from mako_cacheplug.budget import Budget
-    from mako_cacheplug.serving import Fragment
-    from mako_cacheplug.serving import ServingRegion
+    from mako_cacheplug.storing import StoringRegion
 
-__all__ = ["MissedCall"]
+__all__ = ["Fragment", "MissedCall"]
 
 _CHEAP_SECONDS: Final = 1e-4
 """What costs less is not worth a number of its own in each entry."""
@@ -54,6 +54,20 @@ class _Unstored(CacheEntry):
         unstored = cls(*entry)
         unstored.after = after
         return unstored
+
+
+class Fragment(NamedTuple):
+    """A call for a template's fragment, as a region sees it.
+
+    What expires in it expires around it; and a value that cannot be stored
+    is not an error but an event, as the page always renders.
+    """
+
+    run: Callable[[Creation, Callable[[], object]], object]
+    """Runs the creator inside a creation; returns what is to be kept."""
+
+    is_removed: bool = False
+    """Whether whoever invalidates its first label also removes its entry."""
 
 
 class MissedCall:
@@ -80,7 +94,7 @@ class MissedCall:
 
     def __init__(
         self,
-        region: ServingRegion,
+        region: StoringRegion,
         key: str,
         creator: Callable[[], object],
         call: CallOptions,

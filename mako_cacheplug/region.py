@@ -21,9 +21,9 @@ from mako_cacheplug.events import EventHook
 from mako_cacheplug.events import EventKind
 from mako_cacheplug.events import RegionStats
 from mako_cacheplug.exceptions import BackendError
+from mako_cacheplug.miss import Fragment
 from mako_cacheplug.miss import MissedCall
 from mako_cacheplug.options import CallOptions
-from mako_cacheplug.serving import Fragment
 from mako_cacheplug.serving import ServingRegion
 
 __all__ = ["CacheRegion", "Fragment"]

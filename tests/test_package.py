@@ -59,6 +59,7 @@ LAYERS = [
     {"labels"},
     {"nesting"},
     {"miss"},
+    {"storing"},
     {"serving"},
     {"region"},
     {"regions"},
