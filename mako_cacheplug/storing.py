@@ -98,6 +98,15 @@ class StoringRegion:
             )
         except OptionError as error:
             raise error.at(where) from None
+        if type(backend).__hash__ is None:
+            raise OptionError(
+                f"option 'url': {type(backend).__name__} has no hash, by"
+                " which regions find what they share: write"
+                " @dataclass(eq=False), or leave out __eq__",
+                option="url",
+                value=backend,
+                where=where,
+            )
         self.name = name
         self.given = checked
         self.namespace: str = checked.get("namespace", "")

@@ -918,3 +918,12 @@ def test_what_is_never_of_use_is_not_stored(
 def test_a_store_that_is_none_is_told() -> None:
     with pytest.raises(OptionError, match="neither a URL"):
         CacheRegion(None)  # type: ignore[arg-type]  # the mistake
+
+
+def test_a_store_without_a_hash_is_told() -> None:
+    class Equal(Plain):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    with pytest.raises(OptionError, match=r"Equal has no hash.*eq=False"):
+        CacheRegion(Equal(ManualClock()))

@@ -111,8 +111,9 @@ class MemcachedMutex:
             self._ours = b""
             raise
         except BaseException:  # A greenlet's time limit is one.
-            _forsake(self._ours)
+            # Not let go of: it can be released.
             _owe(self.server, self.key, self._ours)
+            _forsake(self._ours)
             raise
         self._ours = b""
         return False
@@ -124,16 +125,16 @@ class MemcachedMutex:
 
         :raises BackendError: if the server could not be asked.
         """
-        is_owed = self._ours in _forsaken
-        ours = self.let_go()
-        if not ours:
-            return False
         try:
-            return _remove(self.server, self.key, ours)
+            if self._holds() and _remove(self.server, self.key, self._ours):
+                self._ours = b""
+                return True
         except BaseException:
-            if not is_owed:
-                _owe(self.server, self.key, ours)
+            self.forsake()
             raise
+        # Not before: another thread would take it over meanwhile.
+        self.let_go()
+        return False
 
     def holder(self) -> str | None:
         """Return the token of who holds it now, or ``None``.
@@ -184,27 +185,25 @@ class MemcachedMutex:
         _, _, until = self._ours.partition(b" ")
         return bool(until) and self._clock() + _MOMENT < float(until)
 
-    def let_go(self) -> bytes:
-        """Hold nothing any more; return the item that was ours, if any."""
-        ours, self._ours = self._ours, b""
-        if not ours or self._process != os.getpid():
-            return b""
-        _forsake(ours)
-        return ours
+    def let_go(self) -> None:
+        """Hold nothing any more, whatever is on the server."""
+        if self._holds():
+            _forsake(self._ours)
+        self._ours = b""
 
     def forsake(self) -> None:
         """Let go of what the server could not be asked to remove."""
-        ours = self.let_go()
-        if ours:
-            _owe(self.server, self.key, ours)
+        if self._holds() and self._ours not in _forsaken:
+            _owe(self.server, self.key, self._ours)
+        self.let_go()
 
     def is_ours(self, value: bytes | None) -> bool:
         """Tell whether the item's *value* says that we hold it."""
-        return (
-            bool(self._ours)
-            and value == self._ours
-            and self._process == os.getpid()
-        )
+        return self._holds() and value == self._ours
+
+    def _holds(self) -> bool:
+        # In a child that was forked since, the parent does.
+        return bool(self._ours) and self._process == os.getpid()
 
 
 def release_together(
