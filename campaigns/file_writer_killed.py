@@ -46,8 +46,8 @@ _KILLS: Final = {Scale.SHORT: 30, Scale.LONG: 1000}
 _PEERS_KILLS: Final = 100
 
 _LONGEST: Final = 100_000
-_PRUNED_AFTER_SECONDS: Final = 2 * 3600.0
-"""The marks of creators are the last to go, after an hour."""
+_PRUNED_AFTER_SECONDS: Final = 3600.0
+"""What has lost its writer goes after a quarter of one."""
 
 
 class _Reads(NamedTuple):

@@ -312,6 +312,11 @@ class FileBackend(CacheBackend):
             except FileNotFoundError:
                 # The root was removed between two steps: begin again.
                 return self._store(name, data, now, token)
+            except BackendError:
+                # It is full: nothing will be stored under the claim.
+                with contextlib.suppress(OSError):
+                    marks.void(name, self._folders.open(name[:2]).fd)
+                raise
 
     def delete(self, key: str) -> None:
         """Remove *key*; nothing happens if it is not there.

@@ -29,6 +29,7 @@ from typing import NamedTuple
 from mako_cacheplug.exceptions import BackendError
 from mako_cacheplug_file.folders import Folder
 from mako_cacheplug_file.folders import Folders
+from mako_cacheplug_file.folders import LEFT_OVER_SECONDS
 from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import open_plain
 from mako_cacheplug_file.folders import remove
@@ -37,12 +38,6 @@ from mako_cacheplug_file.folders import TEMPORARY
 from mako_cacheplug_file.locks import FileMutex
 
 __all__ = ["File", "Ledger", "files_in", "make_room"]
-
-_LEFT_OVER: Final = 900.0
-"""Seconds after which a file that is being written has lost its writer."""
-
-_MARK_SECONDS: Final = 3600.0
-"""Seconds after which a mark has lost its creator."""
 
 _NAME_LENGTH: Final = 32
 _OWN: Final = re.compile(
@@ -82,9 +77,7 @@ class File(NamedTuple):
         if self.is_entry:
             return False
         # One of the future is as lost: the clock was set back since.
-        age = abs(now - self.mtime_ns / 1e9)
-        is_mark = self.name.startswith(MARK)
-        return age > (_MARK_SECONDS if is_mark else _LEFT_OVER)
+        return abs(now - self.mtime_ns / 1e9) > LEFT_OVER_SECONDS
 
 
 def files_in(names: list[str], shard: str, folder: int) -> Iterator[File]:

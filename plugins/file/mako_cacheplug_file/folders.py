@@ -20,6 +20,7 @@ from typing import Final
 from mako_cacheplug_file import stamps
 
 __all__ = [
+    "LEFT_OVER_SECONDS",
     "MARK",
     "NO_FILE",
     "READ",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 SHARDS: Final = tuple(f"{number:02x}" for number in range(256))
+
+LEFT_OVER_SECONDS: Final = 900.0
+"""After which a file that is being written, or a mark, has lost its maker."""
 
 TEMPORARY: Final = "new-"
 """How the name of a file that is being written begins."""

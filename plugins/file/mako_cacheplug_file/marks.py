@@ -17,8 +17,9 @@ A mark is written under another name and linked to its own, so that its token
 is there whole or not at all.
 
 A mark stays where its creator failed or died.  So that no flood of such keys
-fills the folder, one new mark in 64 has the others counted, and the oldest
-removed where there are more than creators can be at work.
+fills the folder, one new mark in 64 has the others looked at: those that have
+lost their creator are removed, and the oldest where there are more than
+creators can be at work.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import stat
 from typing import Final
 
 from mako_cacheplug_file.folders import is_plain
+from mako_cacheplug_file.folders import LEFT_OVER_SECONDS
 from mako_cacheplug_file.folders import MARK
 from mako_cacheplug_file.folders import new_file
 from mako_cacheplug_file.folders import remove
@@ -44,7 +46,7 @@ _MOST: Final = 64
 """Marks in a folder: a quarter of a thousand times that in the store."""
 
 _THINNED_BELOW: Final = 4
-"""The first byte of the one token in 64 that has them counted."""
+"""The first byte of the one token in 64 that has them looked at."""
 
 _TRIES: Final = 8
 """Others may remove a mark just before it is read, but not for ever."""
@@ -137,9 +139,10 @@ def fill(
 
 
 def _thin(folder: int) -> None:
-    """Remove the older marks of a folder that has too many.
+    """Remove marks of a folder that are too old, or too many.
 
-    What is made under one of them is not stored.
+    What is made under one of them is not stored.  How old they are is told
+    by the youngest, which was made just now.
     """
     with contextlib.suppress(OSError):
         # A descriptor of its own: two listings of one would share a place.
@@ -148,15 +151,16 @@ def _thin(folder: int) -> None:
             found = [name for name in os.listdir(fd) if name.startswith(MARK)]
         finally:
             os.close(fd)
-        if len(found) <= _MOST:
-            return
-        ages = []
+        marks = []
         for name in found:
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                ages.append((status.st_mtime_ns, name))
-        for _, name in sorted(ages)[: -_MOST // 2]:
-            remove(name, folder)
+                marks.append((status.st_mtime, name))
+        marks.sort()
+        too_many = len(marks) - _MOST // 2 if len(marks) > _MOST else 0
+        for place, (made, name) in enumerate(marks):
+            if place < too_many or marks[-1][0] - made > LEFT_OVER_SECONDS:
+                remove(name, folder)
 
 
 def _read(mark: str, folder: int) -> bytes | None:

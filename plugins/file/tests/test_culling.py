@@ -132,8 +132,8 @@ def test_making_room_removes_what_dead_writers_left(
     fill(backend, clock, range(1), 1_000)
     (shard,) = root.glob("??")
     left = {f"new-{16 * digit}-1": 1000.0 for digit in "ab"}
-    left |= {f"new-{16 * 'c'}-1": 800.0, f"mark-{32 * 'd'}": 4000.0}
-    left |= {f"mark-{32 * 'e'}": 3000.0, "new-york": 9999.0}
+    left |= {f"new-{16 * 'c'}-1": 800.0, f"mark-{32 * 'd'}": 1000.0}
+    left |= {f"mark-{32 * 'e'}": 800.0, "new-york": 9999.0}
     for name, age in left.items():
         (shard / name).write_bytes(bytes(10_000))
         os.utime(shard / name, (clock.now - age, clock.now - age))
@@ -243,6 +243,10 @@ def test_while_another_makes_room_little_more_is_written(
     assert other.acquire()
     with pytest.raises(BackendError, match="is full"):
         fill(backend, clock, range(1_000), 1_000)
+    claim = backend.claim("created meanwhile")
+    with pytest.raises(BackendError, match="is full"):
+        backend.check_and_set("created meanwhile", bytes(1_000), None, claim)
+    assert [*root.glob("??/mark-*")] == []
     assert 160_000 < backend.usage().bytes <= 176_000
     assert other.release()
     fill(backend, clock, range(1_000, 1_001), 1_000)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,12 +240,12 @@ def test_a_write_that_fails_voids_the_claim(
     assert backend.check_and_set("k", b"v", None, claim) is False
 
 
-def test_prune_removes_the_marks_of_an_hour_ago(
+def test_prune_removes_the_marks_of_a_while_ago(
     backend: FileBackend, root: Path, clock: Clock
 ) -> None:
     claim = backend.claim("k")
     os.utime(mark_of(root), (clock.now, clock.now))
-    clock.now += 3500.0
+    clock.now += 800.0
     assert backend.prune() == 0
     clock.now += 200.0
     assert backend.prune() == 1
@@ -290,6 +291,9 @@ def test_creators_that_fail_leave_few_marks(root: Path) -> None:
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         (root / "an-entry").touch()
+        old = root / f"mark-{'f' * 32}"
+        old.touch()
+        os.utime(old, (1.0, 1.0))
         most = 0
         for number in range(4_000):
             name = f"{number:032x}"
@@ -300,6 +304,24 @@ def test_creators_that_fail_leave_few_marks(root: Path) -> None:
         # One that is in 64, at each of more than a thousand, never comes.
         assert 64 < most < 64 + 1_100
         assert (root / "an-entry").exists()
+        assert not old.exists()
         assert (root / f"mark-{3_999:032x}").exists()
+    finally:
+        os.close(folder)
+
+
+def test_marks_of_dead_creators_go_though_there_are_few(root: Path) -> None:
+    root.mkdir()
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    old, young = (root / f"mark-{digit * 32}" for digit in "ef")
+    for mark, age in ((old, 1_000.0), (young, 800.0)):
+        mark.touch()
+        os.utime(mark, (time.time() - age,) * 2)
+    try:
+        for number in range(1_100):
+            name = f"{number:032x}"
+            marks.put(name, folder)
+            marks.void(name, folder)
+        assert os.listdir(root) == [young.name]
     finally:
         os.close(folder)
