@@ -45,6 +45,7 @@ from mako_cacheplug_file.folders import NO_FILE
 from mako_cacheplug_file.folders import READ
 from mako_cacheplug_file.folders import remove
 from mako_cacheplug_file.folders import SHARDS
+from mako_cacheplug_file.folders import size_of
 from mako_cacheplug_file.folders import write
 from mako_cacheplug_file.locks import CULLING
 from mako_cacheplug_file.locks import FileMutex
@@ -330,7 +331,7 @@ class FileBackend(CacheBackend):
                 folder = self._folders.open(shard)
                 # First: a creator can store before it, not after it.
                 marks.void(name, folder.fd)
-                size = _size(name, folder)
+                size = size_of(name, folder.fd)
                 removed = remove(name, folder.fd)
             except FileNotFoundError:
                 return
@@ -442,7 +443,7 @@ class FileBackend(CacheBackend):
                     len(data),
                     mtime_ns,
                 )
-            before = _size(name, folder)
+            before = size_of(name, folder.fd)
             if token is None:
                 self._write(name, data, mtime_ns, folder)
             elif not marks.fill(name, folder.fd, token, data, mtime_ns):
@@ -492,11 +493,3 @@ class FileBackend(CacheBackend):
         return BackendError(
             f"could not {tried} {self.root}: {error.strerror}", url=self.url
         )
-
-
-def _size(name: str, folder: Folder) -> int:
-    """Return the size of a file, 0 if it is not there."""
-    try:
-        return os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return 0

@@ -33,6 +33,7 @@ __all__ = [
     "new_file",
     "open_plain",
     "remove",
+    "size_of",
     "write",
 ]
 
@@ -153,6 +154,17 @@ def remove(name: str, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def size_of(name: str, folder: int) -> int:
+    """Return the size of a file in an open folder, 0 if it is not there.
+
+    :raises OSError: if it cannot be looked at.
+    """
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def new_file(folder: int) -> tuple[str, int]:

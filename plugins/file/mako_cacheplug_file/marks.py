@@ -43,7 +43,7 @@ __all__ = ["fill", "put", "void"]
 _TOKEN: Final = 16
 _NO_CLAIM: Final = b""
 _MOST: Final = 64
-"""Marks in a folder: a quarter of a thousand times that in the store."""
+"""Marks in each of the folders."""
 
 _THINNED_BELOW: Final = 4
 """The first byte of the one token in 64 that has them looked at."""

@@ -221,7 +221,7 @@ def test_a_lock_that_could_not_be_released_is_when_the_server_is_back(
             backend.release_many(mutexes)
         else:
             mutexes[0].release()
-    # The breaker knows by now: these are not even tried.
+    # What is asked of it next is lost as well.
     for mutex in mutexes[1:]:
         with contextlib.suppress(BackendError):
             mutex.release()
